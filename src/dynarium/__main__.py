@@ -1,0 +1,5 @@
+"""``python -m dynarium``."""
+
+from dynarium.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Thin wrappers that parse, call and print."""

@@ -1,0 +1,186 @@
+"""Configurations: frozen dataclasses to YAML and back, overlays, and dotted overrides on the command line.
+
+A field whose declared type is open (a protocol, a type variable, ``Any``, a union) is written with a ``class`` key,
+``module:Name``, so that a saved file alone re-creates the configuration.
+"""
+
+import dataclasses
+import importlib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dynarium.errors import UserError, nearest
+
+T = TypeVar("T")
+
+
+def to_dict(config: Any, declared: Any = Any) -> Any:
+    """Turn a configuration into plain YAML-ready values; ``declared`` is the type the reader will expect."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        hints = typing.get_type_hints(type(config))
+        values = {f.name: to_dict(getattr(config, f.name), hints[f.name]) for f in dataclasses.fields(config) if f.init}
+        is_open = declared is not type(config)
+        return {"class": f"{type(config).__module__}:{type(config).__qualname__}", **values} if is_open else values
+    if isinstance(config, dict):
+        return {key: to_dict(value) for key, value in config.items()}
+    if isinstance(config, tuple | list):
+        return [to_dict(value) for value in config]
+    return str(config) if isinstance(config, Path) else config
+
+
+def from_dict(values: Any, declared: Any = Any, *, where: str = "config") -> Any:
+    """Build a value of type ``declared`` from plain values; every error names the dotted path of the field.
+
+    Raises:
+        UserError: An unknown or missing key, or a value of the wrong type.
+    """
+    if isinstance(values, dict) and "class" in values:
+        values = dict(values)
+        declared = _import_dataclass(values.pop("class"), where)
+    if dataclasses.is_dataclass(declared) and isinstance(declared, type):
+        return _structure(values, declared, where)
+    origin, arguments = typing.get_origin(declared), typing.get_args(declared)
+    if origin in (tuple, list) and isinstance(values, list | tuple):
+        variadic = origin is list or (len(arguments) == 2 and arguments[1] is Ellipsis)
+        kinds = [arguments[0]] * len(values) if variadic and arguments else list(arguments) or [Any] * len(values)
+        if len(kinds) != len(values):
+            raise UserError(f"{where}: expected {len(kinds)} values, got {len(values)}")
+        return origin(
+            from_dict(v, k, where=f"{where}[{i}]") for i, (v, k) in enumerate(zip(values, kinds, strict=True))
+        )
+    if origin in (typing.Union, types.UnionType):
+        return _union(values, arguments, where)
+    if origin is typing.Literal:
+        if values not in arguments:
+            raise UserError(f"{where}: expected one of {', '.join(map(repr, arguments))}, got {values!r}")
+        return values
+    return _leaf(values, declared, where)
+
+
+def _import_dataclass(name: str, where: str) -> type:
+    module, _, attribute = str(name).partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{where}.class: cannot import {name!r} ({error})") from None
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise UserError(f"{where}.class: {name!r} is not a configuration class")
+    return found
+
+
+def _structure(values: Any, declared: type, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: expected a mapping of {declared.__name__} options, got {values!r}")
+    hints = typing.get_type_hints(declared)
+    names = [f.name for f in dataclasses.fields(declared) if f.init]
+    for key in values:
+        if key not in names:
+            raise UserError(f"{where}.{key}: unknown option{nearest(str(key), names)}; {declared.__name__} has {names}")
+    try:
+        return declared(**{key: from_dict(value, hints[key], where=f"{where}.{key}") for key, value in values.items()})
+    except TypeError as error:  # a required field is missing
+        raise UserError(f"{where}: {error}") from None
+
+
+def _union(values: Any, arguments: tuple[Any, ...], where: str) -> Any:
+    messages = []
+    for kind in sorted(arguments, key=lambda kind: kind is str):  # a string accepts nearly anything: try it last
+        try:
+            return from_dict(values, kind, where=where)
+        except UserError as error:
+            messages.append(str(error))
+    raise UserError(messages[0] if len(messages) == 1 else f"{where}: {values!r} fits none of {arguments}")
+
+
+def _leaf(values: Any, declared: Any, where: str) -> Any:
+    if declared is None or declared is type(None):
+        if values is not None:
+            raise UserError(f"{where}: expected nothing, got {values!r}")
+        return None
+    if declared is Path and isinstance(values, str):
+        return Path(values)
+    if declared in (float, int) and isinstance(values, str):  # YAML 1.1 reads 1e-3 as text
+        try:
+            return declared(values)
+        except ValueError:
+            pass
+    if declared is float and isinstance(values, int) and not isinstance(values, bool):
+        return float(values)
+    if isinstance(declared, type) and declared is not object:
+        wrong = not isinstance(values, declared) or (isinstance(values, bool) and declared is not bool)
+        if wrong and not getattr(declared, "_is_protocol", False):
+            raise UserError(f"{where}: expected {declared.__name__}, got {values!r}")
+    return values
+
+
+def save(config: Any, path: Path) -> None:
+    """Write a configuration as YAML, atomically."""
+    import yaml
+
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, width=120), encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML mapping.
+
+    Raises:
+        UserError: The file is missing, is not YAML, or is not a mapping.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"--config {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"--config {path}: expected a mapping of options, got {type(values).__name__}")
+    return values
+
+
+def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay one nested mapping over another; where a section names another ``class``, it replaces the old section."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        same_class = (
+            isinstance(value, dict) and isinstance(old, dict) and value.get("class") in (None, old.get("class"))
+        )
+        merged[key] = overlay(old, value) if same_class else value  # type: ignore[arg-type]
+    return merged
+
+
+def resolve(default: T, files: Sequence[Path] = (), arguments: Sequence[str] = (), *, prog: str = "dynarium") -> T:
+    """Return ``default`` under the YAML ``files`` (later wins) and then the dotted command-line ``arguments``.
+
+    Raises:
+        UserError: An unknown key (the nearest is named) or a value of the wrong type in a file.
+    """
+    values = to_dict(default)
+    for file in files:
+        values = overlay(values, read_yaml(file))
+    config = from_dict(values)
+    if not arguments:
+        return config
+    import tyro
+
+    markers = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff, tyro.conf.ConsolidateSubcommandArgs)
+    return tyro.cli(_closed(type(config), config), default=config, args=list(arguments), prog=prog, config=markers)
+
+
+def _closed(kind: Any, value: Any) -> Any:
+    """Close a generic configuration over the classes its open fields really hold, so that tyro can see their options."""
+    parameters = getattr(kind, "__parameters__", ())
+    if not parameters:
+        return kind
+    hints = typing.get_type_hints(kind)
+    held = {
+        hints[f.name]: _closed(type(v := getattr(value, f.name)), v)
+        for f in dataclasses.fields(kind)
+        if isinstance(hints[f.name], TypeVar)
+    }
+    return kind[tuple(held[p] for p in parameters)]

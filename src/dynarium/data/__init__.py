@@ -1,0 +1,1 @@
+"""The dataset format, the store, batched loading, generation, imports and exports."""

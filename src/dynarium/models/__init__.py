@@ -1,0 +1,23 @@
+"""Models: one readable file per family; parameters and wiring.
+
+A configuration is a frozen dataclass with ``fitted(shapes)`` (fill in what the data decides: frame and action shapes,
+``shapes`` maps a field to the shape of one sequence) and ``build()`` (create the model).
+"""
+
+from typing import Any, Protocol, Self
+
+from dynarium.registry import Registry
+
+MODELS = Registry("model", {"kvae": "dynarium.models.kvae:KVAEConfig"})
+
+
+class ModelConfig(Protocol):
+    """What a recipe holds of a model before there are parameters."""
+
+    def fitted(self, shapes: dict[str, tuple[int, ...]]) -> Self:
+        """Return the configuration with the shapes of the data filled in."""
+        ...
+
+    def build(self) -> Any:
+        """Create the model with fresh parameters."""
+        ...

@@ -1,0 +1,74 @@
+"""What a model can be asked. A task asks by capability, never by class name.
+
+Every model is an ``nn.Module`` with ``loss``; the other protocols are optional. All answers are deterministic unless
+a generator is given, are computed without gradients, and never depend on the content of what ``batch.mask`` hides.
+Frames in an answer are floating point in [0, 1].
+"""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dynarium.types import SequenceBatch
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Anything that can be trained."""
+
+    def loss(self, batch: SequenceBatch, step: int) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """Return the scalar to minimise and named scalars to log.
+
+        In training mode ``step`` drives the schedules. In eval mode the loss is deterministic, ignores ``step`` and is
+        comparable over the whole training (schedules at their end), so that the best checkpoint can be chosen by it.
+        """
+        ...
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """Gives representations of every step."""
+
+    def encode(self, batch: SequenceBatch) -> dict[str, Float[Tensor, "b t _"]]:
+        """Return named representations, e.g. ``{"a": ..., "z_smooth": ..., "weights": ...}``; the first is the default."""
+        ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """Passes every frame through its bottleneck."""
+
+    def reconstruct(self, batch: SequenceBatch) -> Float[Tensor, "b t c h w"]:
+        """Return the reconstruction of each frame from itself (a bound for imputation, so the mask is ignored)."""
+        ...
+
+
+@runtime_checkable
+class Imputes(Protocol):
+    """Fills in frames that ``batch.mask`` hides."""
+
+    def impute(self, batch: SequenceBatch) -> dict[str, Float[Tensor, "b t c h w"]]:
+        """Return named estimates of all frames, e.g. ``{"smooth": ..., "filter": ...}``; the first is the default."""
+        ...
+
+
+@runtime_checkable
+class Forecasts(Protocol):
+    """Continues sequences."""
+
+    def forecast(
+        self,
+        context: SequenceBatch,
+        horizon: int,
+        *,
+        action: Float[Tensor, "b f a"] | None = None,
+        samples: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "s b f c h w"]:
+        """Return ``samples`` continuations of ``horizon`` frames.
+
+        Without a generator: the deterministic roll-out of the means (then all samples are equal).
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Losses and their schedules as pure functions."""

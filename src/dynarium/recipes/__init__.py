@@ -1,0 +1,12 @@
+"""Recipes: one function per experiment that returns a whole, typed configuration."""
+
+from dynarium.registry import Registry
+
+RECIPES = Registry(
+    "recipe",
+    {
+        "kvae-demo": "dynarium.recipes.kvae:kvae_demo",
+        "kvae-fraccaro2017": "dynarium.recipes.kvae:kvae_fraccaro2017",
+        "kvae-annealed": "dynarium.recipes.kvae:kvae_annealed",
+    },
+)

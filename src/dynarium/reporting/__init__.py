@@ -1,0 +1,1 @@
+"""Tables, figures, animations, the HTML report."""

@@ -1,0 +1,1 @@
+"""Exact linear-Gaussian inference: pure functions."""

@@ -1,0 +1,44 @@
+"""The contract of a system."""
+
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from dynarium.types import Trajectory
+
+
+class System(Protocol):
+    """A true world, vectorised over sequences: a frozen dataclass whose fields are its whole configuration.
+
+    Physics runs in float64. The same code feeds a file on the CPU and a training loop on the GPU: everything is created
+    on the device of the generator.
+    """
+
+    steps: int
+    """Default number of time steps of a sequence."""
+    dt: float
+    """Time between two frames."""
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Name and unit of each state dimension, e.g. ``("x [px]", "y [px]")``."""
+        ...
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Name of each parameter; empty where sequences share all parameters."""
+        ...
+
+    def sample_parameters(self, n: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
+        """Draw the parameters of ``n`` sequences."""
+        ...
+
+    def simulate(self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator) -> Trajectory:
+        """Draw initial conditions and return ``steps`` true states of each sequence."""
+        ...
+
+    def render(self, trajectory: Trajectory) -> UInt8[Tensor, "b t c h w"]:
+        """Draw the frames; frame t shows state t."""
+        ...

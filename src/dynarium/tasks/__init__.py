@@ -1,0 +1,15 @@
+"""Tasks: the questions. Each is a frozen dataclass of options with ``run(model, dataset) -> Result``."""
+
+from dynarium.registry import Registry
+from dynarium.tasks.protocol import Task
+
+TASKS = Registry(
+    "task",
+    {
+        "impute": "dynarium.tasks.impute:Impute",
+        "generate": "dynarium.tasks.generate:Generate",
+        "forecast": "dynarium.tasks.forecast:Forecast",
+    },
+)
+
+__all__ = ["TASKS", "Task"]

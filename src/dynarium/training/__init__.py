@@ -1,0 +1,1 @@
+"""One trainer: schedules, checkpoints, exact resume, logging."""
