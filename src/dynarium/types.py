@@ -99,7 +99,7 @@ class Result:
     Attributes:
         task: Name of the task.
         rows: Measured numbers, trivial baselines included.
-        examples: A few sequences for pictures: film strips ``video/<name>`` [b, t, c, h, w] in [0, 1] and anything else by name.
+        examples: A few sequences for pictures, by name: film strips ``video/<name>`` [b, t, c, h, w] in [0, 1] and others.
     """
 
     task: str

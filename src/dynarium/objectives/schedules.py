@@ -1,4 +1,4 @@
-"""Schedules as data: a value as a function of the optimiser step. Used for objective weights and learning rates alike."""
+"""Schedules as data: a value as a function of the optimiser step, for objective weights and learning rates alike."""
 
 import math
 from dataclasses import dataclass
@@ -36,21 +36,23 @@ class Linear:
 
 @dataclass(frozen=True, kw_only=True)
 class Staircase:
-    """``value * factor ** (step // every)``, never below ``floor``."""
+    """``value * factor ** (step // every)``, never below ``floor``; reached linearly from 0 over ``warmup`` steps."""
 
     value: float
     factor: float
     every: int
     floor: float = 0.0
+    warmup: int = 0
 
     def __call__(self, step: float) -> float:
         """Return the value at ``step``."""
-        return max(self.floor, self.value * self.factor ** (step // self.every))
+        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        return rise * max(self.floor, self.value * self.factor ** (step // self.every))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
-    """Linear warm-up from 0 to ``value`` over ``warmup`` steps, then a half cosine down to ``end`` at step ``until``."""
+    """Linear warm-up from 0 to ``value`` over ``warmup`` steps, then a half cosine to ``end`` at step ``until``."""
 
     value: float
     end: float = 0.0

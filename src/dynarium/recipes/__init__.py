@@ -10,3 +10,12 @@ RECIPES = Registry(
         "kvae-annealed": "dynarium.recipes.kvae:kvae_annealed",
     },
 )
+
+PAPERS = Registry(
+    "published table",
+    {
+        "kvae-fraccaro2017": "dynarium.recipes.kvae:FRACCARO2017",
+        "kvae-annealed": "dynarium.recipes.kvae:ANNEALED",
+    },
+)
+"""Recipe -> the rows its paper printed, with the method, metric and condition names of our own rows."""

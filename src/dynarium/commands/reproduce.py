@@ -1,0 +1,83 @@
+"""``dynarium reproduce``: run a paper's experiment and print its numbers beside ours."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from dynarium.commands.parse import parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Train a recipe once per seed, evaluate it, and print the paper's value | ours | the difference.
+
+    A seed whose results are in the results folder already is not run again (--force runs it); an interrupted one goes on
+    from its last checkpoint. Dotted options override the recipe as in ``dynarium train``.
+    """
+
+    recipe: Annotated[str, tyro.conf.Positional]
+    """The recipe, e.g. kvae-fraccaro2017."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of the training."""
+    out: Path = Path("results")
+    """Folder of the results: one JSON file a seed, in a folder of the recipe's name."""
+    runs: Path = Path("runs")
+    """Folder of the run directories."""
+    force: bool = False
+    """Run seeds again that have results."""
+
+
+def reproduce(arguments: Sequence[str], prog: str) -> None:
+    """Parse and run ``dynarium reproduce``."""
+    options, dotted = parse(Options, arguments, prog, allow_unknown=True)
+
+    from dynarium import config
+    from dynarium.recipes import experiment_of
+
+    base = config.resolve(experiment_of(options.recipe), arguments=dotted, prog=prog)
+    records = []
+    for seed in options.seeds:
+        file = options.out / options.recipe / f"seed-{seed}.json"
+        if options.force or not file.exists():
+            experiment = replace(base, training=replace(base.training, seed=seed))
+            record = _run(experiment, seed, options.runs)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(".partial")
+            partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            partial.replace(file)
+        records.append(json.loads(file.read_text(encoding="utf-8")))
+    _print(options.recipe, records)
+
+
+def _run(experiment: Any, seed: int, runs: Path) -> dict[str, Any]:
+    from dynarium.recipes import find_run, paper_of, train
+
+    start = time.time()
+    run = train(experiment, runs=runs, resume=find_run(experiment, runs))
+    rows = []
+    for task in experiment.tasks:
+        result = task.run(run.model, run.dataset)
+        run.files.write_result(result, dataset=str(run.dataset.directory), checkpoint=run.checkpoint)
+        rows += [asdict(row) | {"task": result.task} for row in result.rows]
+    environment = run.files.read_environment()
+    return {
+        "recipe": experiment.name,
+        "seed": seed,
+        "commit": environment.get("commit"),
+        "versions": environment.get("versions"),
+        "hardware": environment.get("hardware"),
+        "wall_time": round(time.time() - start, 1),
+        "rows": rows,
+        "paper": [asdict(row) | {"standard_error": None} for row in paper_of(experiment.name)],
+    }
+
+
+def _print(recipe: str, records: list[dict[str, Any]]) -> None:
+    from dynarium.reporting.tables import paper_table, print_table
+
+    print_table(paper_table(recipe, records))

@@ -1,0 +1,63 @@
+"""``dynarium train``: train a recipe or a model, or resume a run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from dynarium.commands.parse import parse
+from dynarium.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Train a recipe or a model; the run's whole configuration can be overridden with dotted options.
+
+    ``dynarium train RECIPE --help-config`` prints every dotted option of a recipe, e.g. ``--training.steps 500`` or
+    ``--model.state 6``.
+    """
+
+    name: Annotated[str | None, tyro.conf.Positional] = None
+    """A recipe (kvae-demo, kvae-fraccaro2017, kvae-annealed) or a model (kvae)."""
+    data: str | None = None
+    """A world, or the directory of a dataset; the recipe's own when left out."""
+    config: tuple[Path, ...] = ()
+    """YAML files laid over the recipe, later ones win; dotted options win over all."""
+    out: Path = Path("runs")
+    """Folder of the run directories."""
+    resume: Path | None = None
+    """Continue this run exactly where its last checkpoint left it."""
+    then: tuple[Literal["evaluate", "report"], ...] = ()
+    """What to do with the trained model at once."""
+    help_config: bool = False
+    """Print the dotted options of the recipe."""
+
+
+def train(arguments: Sequence[str], prog: str) -> None:
+    """Parse and run ``dynarium train``."""
+    options, dotted = parse(Options, arguments, prog, allow_unknown=True)
+    if (options.name is None) == (options.resume is None):
+        raise UserError("train: expected either a recipe (or model) or --resume RUN")
+
+    from dynarium import config
+    from dynarium.recipes import experiment_of, load_experiment
+    from dynarium.recipes import train as run_experiment
+
+    if options.resume is not None:
+        experiment = config.resolve(load_experiment(options.resume), options.config, dotted, prog=prog)
+    else:
+        assert options.name is not None
+        dotted = ["--help"] if options.help_config else dotted
+        experiment = config.resolve(experiment_of(options.name, options.data), options.config, dotted, prog=prog)
+    run = run_experiment(experiment, runs=options.out, resume=options.resume)
+    print(f"run: {run.directory}")
+    if "evaluate" in options.then:
+        from dynarium.commands.evaluate import evaluate
+
+        evaluate([str(run.directory)], "dynarium evaluate")
+    if "report" in options.then:
+        from dynarium.commands.report import report
+
+        report([str(run.directory)], "dynarium report")

@@ -1,0 +1,228 @@
+"""An experiment: a world, a model, how it is trained and what it is asked; and the run that comes of it."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from dynarium import config
+from dynarium.data import Dataset, OnlineSource, StoredSource, make_dataset
+from dynarium.errors import UserError
+from dynarium.systems import WORLDS
+from dynarium.tasks import TASKS
+from dynarium.training import RunDirectory, Trainer, TrainingConfig, load_weights, rank_and_world
+from dynarium.training.media import MediaCallback
+
+ModelT = TypeVar("ModelT")
+WorldT = TypeVar("WorldT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the data come from.
+
+    Attributes:
+        directory: A dataset on disk. ``None``: ``datasets/<recipe>-<hash of world, sizes and seed>``, made when it is missing.
+        train: Number of training sequences to make.
+        val: Number of validation sequences to make.
+        test: Number of test sequences to make.
+        steps: Steps of each sequence; ``None``: the world's own number.
+        seed: Seed of the data.
+        window: Train on random windows of so many steps; ``None``: whole sequences.
+        online: Train on an endless stream made on the fly, never the same sequence twice; validate on stored data.
+        workers: Processes that make the data.
+    """
+
+    directory: str | None = None
+    train: int = 5000
+    val: int = 500
+    test: int = 1000
+    steps: int | None = None
+    seed: int = 0
+    window: int | None = None
+    online: bool = False
+    workers: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Generic[ModelT, WorldT]):
+    """A whole experiment; its YAML alone re-creates it.
+
+    Attributes:
+        name: Name of the recipe; part of the run directory's name.
+        world: The world to watch; ``None`` with data of one's own.
+        data: Sizes, seed, directory.
+        model: The model's configuration.
+        training: The trainer's configuration.
+        tasks: The questions that ``evaluate`` asks by default.
+    """
+
+    name: str
+    world: WorldT
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelT
+    training: TrainingConfig
+    tasks: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model with everything that belongs to it."""
+
+    directory: Path
+    experiment: Experiment[Any, Any]
+    checkpoint: str = "best"
+
+    @cached_property
+    def model(self) -> torch.nn.Module:
+        """The model with the weights of the checkpoint, in eval mode."""
+        model = self.experiment.model.build()
+        load_weights(model, self.directory, self.checkpoint)
+        return model.eval()
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The dataset of the run, made again if it is gone."""
+        return prepare_data(self.experiment)
+
+    @property
+    def files(self) -> RunDirectory:
+        """The run's files."""
+        return RunDirectory(self.directory)
+
+
+def default_directory(experiment: Experiment[Any, Any], root: Path = Path("datasets")) -> Path:
+    """Return where the data of an experiment live: a name that changes with everything that decides their bytes."""
+    data = experiment.data
+    decisive = [config.to_dict(experiment.world), data.train, data.val, data.test, data.steps, data.seed]
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
+    return root / f"{type(experiment.world).__name__.lower()}-{digest}"
+
+
+def prepare_data(experiment: Experiment[Any, Any], progress: Callable[[int, int], None] | None = None) -> Dataset:
+    """Open the data of an experiment; make them first where they are missing.
+
+    Raises:
+        UserError: Neither a world nor an existing dataset is given.
+    """
+    data = experiment.data
+    if experiment.world is None:
+        if data.directory is None:
+            raise UserError("data.directory: expected a dataset, as this experiment names no world")
+        return Dataset(Path(data.directory))
+    directory = Path(data.directory) if data.directory else default_directory(experiment)
+    if not (directory / "dataset.json").exists():
+        sizes = {"train": data.train, "val": data.val, "test": data.test}
+        make_dataset(
+            experiment.world, directory, sizes=sizes, steps=data.steps, seed=data.seed, workers=data.workers, progress=progress
+        )
+    return Dataset(directory)
+
+
+def train(
+    experiment: Experiment[Any, Any],
+    *,
+    runs: Path = Path("runs"),
+    resume: Path | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train the model of an experiment, or continue an interrupted run exactly where its last checkpoint left it.
+
+    Args:
+        experiment: What to train. When resuming: the configuration of the run.
+        runs: Folder in which the run directory is created.
+        resume: A run directory to continue.
+        quiet: Print no progress.
+
+    Raises:
+        UserError: The configuration does not fit the data, or there is nothing to resume.
+    """
+    training = experiment.training
+    dataset = prepare_data(experiment)
+    experiment = replace(experiment, model=experiment.model.fitted(dataset.shapes))
+    torch.manual_seed(training.seed)
+    model = experiment.model.build()
+    rank, world_size = rank_and_world()
+    shared = {"batch_size": training.batch_size, "steps": experiment.data.window, "seed": training.seed}
+    shared |= {"rank": rank, "world_size": world_size}
+    if experiment.data.online:
+        train_source: Any = OnlineSource(
+            experiment.world, batches_per_epoch=max(1, experiment.data.train // training.batch_size), **shared
+        )
+    else:
+        train_source = StoredSource(dataset, "train", **shared)
+    val_source = StoredSource(dataset, "val", **shared | {"shuffle": False, "drop_last": False})
+    run = RunDirectory(resume) if resume else RunDirectory.create(runs, experiment.name)
+    if resume is None and rank == 0:
+        config.save(experiment, run.directory / "config.yaml")
+    Trainer(
+        model, train_source, val_source, training, run, callbacks=(MediaCallback(dataset.batch("val", range(8))),), quiet=quiet
+    ).fit(resume=resume is not None)
+    return Run(run.directory, experiment)
+
+
+def load_experiment(directory: Path) -> Experiment[Any, Any]:
+    """Read the configuration of a run.
+
+    Raises:
+        UserError: ``directory`` is no run.
+    """
+    file = Path(directory) / "config.yaml"
+    if not file.exists():
+        raise UserError(f"{directory}: not a run directory (it has no config.yaml)")
+    experiment = config.from_dict(config.read_yaml(file))
+    if not isinstance(experiment, Experiment):
+        raise UserError(f"{file}: not the configuration of an experiment")
+    return experiment
+
+
+def load_run(directory: Path | str, checkpoint: str = "best") -> Run:
+    """Open a run: ``run.model`` (weights loaded, eval mode), ``run.dataset``, ``run.experiment``, ``run.files``.
+
+    Raises:
+        UserError: ``directory`` is no run, or it has no such checkpoint.
+    """
+    return Run(Path(directory), load_experiment(Path(directory)), checkpoint)
+
+
+def experiment_of(name: str, data: str | None = None) -> Experiment[Any, Any]:
+    """Return the experiment of a recipe, or the default experiment of a model; ``data`` names a world or a directory.
+
+    Raises:
+        UserError: Unknown name, or ``data`` is neither a world nor a dataset.
+    """
+    from dynarium.models import MODELS
+    from dynarium.recipes import RECIPES
+
+    if name in RECIPES:
+        experiment = RECIPES[name]()
+    elif name in MODELS:
+        experiment = Experiment(
+            name=name,
+            world=WORLDS["bouncing-ball"](),
+            model=MODELS[name](),
+            training=TrainingConfig(),
+            tasks=tuple(TASKS[task]() for task in TASKS),
+        )
+    else:
+        known = ", ".join([*RECIPES, *MODELS])
+        raise UserError(f"unknown recipe or model {name!r}; known: {known}")
+    if data is None:
+        return experiment
+    if data in WORLDS:
+        return replace(experiment, world=WORLDS[data]())
+    if (Path(data) / "dataset.json").exists():
+        return replace(experiment, world=None, data=replace(experiment.data, directory=data))
+    raise UserError(f"--data: {data!r} is neither a world ({', '.join(WORLDS)}) nor a dataset directory")
+
+
+def paper_of(name: str) -> Sequence[Any]:
+    """Return the published rows that belong to a recipe; empty where there are none."""
+    from dynarium.recipes import PAPERS
+
+    return PAPERS[name] if name in PAPERS else ()
