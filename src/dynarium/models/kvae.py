@@ -207,9 +207,7 @@ class KVAE(nn.Module):
 
     def linear_gaussian(self, dynamics: Dynamics) -> LinearGaussian:
         """Return the state-space model that these matrices make."""
-        return LinearGaussian(
-            A=dynamics.A, B=dynamics.B, C=dynamics.C, Q=self.Q, R=self.R, m0=self.m0, P0=self.P0
-        )
+        return LinearGaussian(A=dynamics.A, B=dynamics.B, C=dynamics.C, Q=self.Q, R=self.R, m0=self.m0, P0=self.P0)
 
     @staticmethod
     def _control(action: Tensor | None) -> Tensor | None:
@@ -367,7 +365,9 @@ class KVAE(nn.Module):
             following = [] if action is None else [action[:, : horizon - 1]]
             joined = torch.cat([context.action[:, -1:], *following], dim=1).float()
             if joined.shape[1] < horizon:
-                raise UserError(f"action: {horizon - 1} steps wanted for a horizon of {horizon}, got {joined.shape[1] - 1}")
+                raise UserError(
+                    f"action: {horizon - 1} steps wanted for a horizon of {horizon}, got {joined.shape[1] - 1}"
+                )
             actions = repeated(joined)
         rolled = []
         for i in range(horizon):

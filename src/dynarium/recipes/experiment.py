@@ -119,7 +119,13 @@ def prepare_data(experiment: Experiment[Any, Any], progress: Callable[[int, int]
     if not (directory / "dataset.json").exists():
         sizes = {"train": data.train, "val": data.val, "test": data.test}
         make_dataset(
-            experiment.world, directory, sizes=sizes, steps=data.steps, seed=data.seed, workers=data.workers, progress=progress
+            experiment.world,
+            directory,
+            sizes=sizes,
+            steps=data.steps,
+            seed=data.seed,
+            workers=data.workers,
+            progress=progress,
         )
     return Dataset(directory)
 
@@ -161,7 +167,13 @@ def train(
     if resume is None and rank == 0:
         config.save(experiment, run.directory / "config.yaml")
     Trainer(
-        model, train_source, val_source, training, run, callbacks=(MediaCallback(dataset.batch("val", range(8))),), quiet=quiet
+        model,
+        train_source,
+        val_source,
+        training,
+        run,
+        callbacks=(MediaCallback(dataset.batch("val", range(8))),),
+        quiet=quiet,
     ).fit(resume=resume is not None)
     return Run(run.directory, experiment)
 
@@ -225,4 +237,4 @@ def paper_of(name: str) -> Sequence[Any]:
     """Return the published rows that belong to a recipe; empty where there are none."""
     from dynarium.recipes import PAPERS
 
-    return PAPERS[name] if name in PAPERS else ()
+    return PAPERS[name] if name in PAPERS else ()  # noqa: SIM401 (a registry resolves lazily)

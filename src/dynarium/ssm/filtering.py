@@ -1,0 +1,151 @@
+"""The Kalman filter and what follows from it: likelihood, predictions."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dynarium.ssm.model import Gaussian, LinearGaussian, apply, per_step, predict_step, update_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filtered:
+    """What the filter knows at every step.
+
+    Attributes:
+        mean: E[z_t | y_1 .. y_t].
+        cov: Cov[z_t | y_1 .. y_t].
+        predicted_mean: E[z_t | y_1 .. y_{t-1}]; the prior at the first step.
+        predicted_cov: Cov[z_t | y_1 .. y_{t-1}].
+        log_likelihood: log p(y_t | y_1 .. y_{t-1}) of the observed part of y_t; 0 where nothing is observed.
+    """
+
+    mean: Float[Tensor, "b t n"]
+    cov: Float[Tensor, "b t n n"]
+    predicted_mean: Float[Tensor, "b t n"]
+    predicted_cov: Float[Tensor, "b t n n"]
+    log_likelihood: Float[Tensor, "b t"]
+
+
+def kalman_filter(
+    model: LinearGaussian,
+    y: Float[Tensor, "b t p"],
+    mask: Bool[Tensor, "b t"] | Bool[Tensor, "b t p"] | None = None,
+    u: Float[Tensor, "b t a"] | None = None,
+    lengths: Int[Tensor, " b"] | None = None,
+) -> Filtered:
+    """Filter a batch of sequences (Kalman 1960; covariance update in Joseph's form, sound in float32).
+
+        m_{t|t-1} = A m_{t-1} + B u_t,   P_{t|t-1} = A P_{t-1} A' + Q
+        S = C P_{t|t-1} C' + R,   K = P_{t|t-1} C' S^-1
+        m_t = m_{t|t-1} + K (y_t - C m_{t|t-1} - D u_t)
+        P_t = (I - K C) P_{t|t-1} (I - K C)' + K R K'
+
+    Differentiable in everything; the dtype is that of the inputs. Masked content cannot matter, NaN included.
+
+    Args:
+        model: The state-space model.
+        y: Observations.
+        mask: True where observed: one entry a step, or one a step and output dimension. ``None``: all observed.
+        u: Controls; entry t leads into step t and acts on y_t.
+        lengths: Number of valid steps of each sequence; later steps count as missing.
+
+    Raises:
+        ValueError: A parameter varies over another number of steps, or controls are given without B and D.
+        torch.linalg.LinAlgError: An innovation covariance is not positive definite.
+    """
+    b, t, _ = y.shape
+    if u is not None and model.B is None and model.D is None:
+        raise ValueError("u: the model has neither B nor D, so controls cannot act")
+    mask = observed_steps(mask, lengths, b, t)
+    y_steps = y.unbind(1)
+    if u is not None and model.D is not None:
+        y_steps = [
+            seen - apply(D, push) for seen, D, push in zip(y_steps, per_step(model.D, t), u.unbind(1), strict=True)
+        ]
+    A, Q, C, R = (per_step(matrix, t) for matrix in (model.A, model.Q, model.C, model.R))
+    pushes = control_pushes(model, u, t)
+    masks = (None,) * t if mask is None else mask.unbind(1)
+
+    mean, cov = model.m0.expand(b, -1), model.P0.expand(b, -1, -1)
+    steps = []
+    for i in range(t):
+        if i > 0:
+            mean, cov = predict_step(mean, cov, A[i], Q[i], pushes[i])
+        predicted_mean, predicted_cov = mean, cov
+        mean, cov, log_likelihood = update_step(mean, cov, y_steps[i], C[i], R[i], masks[i])
+        steps.append((mean, cov, predicted_mean, predicted_cov, log_likelihood))
+    mean, cov, predicted_mean, predicted_cov, log_likelihood = (
+        torch.stack(part, 1) for part in zip(*steps, strict=True)
+    )
+    return Filtered(
+        mean=mean,
+        cov=cov,
+        predicted_mean=predicted_mean,
+        predicted_cov=predicted_cov,
+        log_likelihood=log_likelihood,
+    )
+
+
+def observed_steps(mask: Tensor | None, lengths: Tensor | None, b: int, t: int) -> Tensor | None:
+    """Return mask and lengths as one mask; ``None`` when everything is observed.
+
+    Raises:
+        ValueError: The mask has another number of sequences or steps.
+    """
+    if mask is not None and tuple(mask.shape[:2]) != (b, t):
+        raise ValueError(f"mask: a shape that starts with {(b, t)} wanted, got {tuple(mask.shape)}")
+    if lengths is None:
+        return mask
+    valid = torch.arange(t, device=lengths.device) < lengths[:, None]
+    if mask is None:
+        return valid
+    return mask & (valid if mask.ndim == 2 else valid[..., None])
+
+
+def control_pushes(model: LinearGaussian, u: Tensor | None, t: int) -> tuple[Tensor | None, ...]:
+    """Return ``B_t u_t`` of every step, or ``None`` for each where no control acts on the state."""
+    if u is None or model.B is None:
+        return (None,) * t
+    return tuple(apply(B, push) for B, push in zip(per_step(model.B, t), u.unbind(1), strict=True))
+
+
+def predict_ahead(
+    model: LinearGaussian, filtered: Filtered, k: int, u: Float[Tensor, "b t a"] | None = None
+) -> Gaussian:
+    """Return p(z_{t+k} | y_1 .. y_t) for t = 1 .. T-k, all of them at once; entry i belongs to step i + k.
+
+    Raises:
+        ValueError: ``k`` is not in 1 .. T-1.
+    """
+    t = filtered.mean.shape[1]
+    if not 1 <= k < t:
+        raise ValueError(f"k: expected 1 .. {t - 1} for sequences of {t} steps, got {k}")
+    mean, cov = filtered.mean[:, : t - k], filtered.cov[:, : t - k]
+    A, Q = (torch.stack(per_step(matrix, t), dim=-3) for matrix in (model.A, model.Q))
+    pushes = control_pushes(model, u, t)
+    for j in range(1, k + 1):
+        into = slice(j, t - k + j)
+        mean = apply(A[..., into, :, :], mean)
+        if pushes[0] is not None:
+            mean = mean + torch.stack([push for push in pushes[into] if push is not None], 1)
+        cov = A[..., into, :, :] @ cov @ A[..., into, :, :].mT + Q[..., into, :, :]
+    return Gaussian(mean=mean, cov=cov)
+
+
+def emit(
+    model: LinearGaussian, states: Gaussian, u: Float[Tensor, "b t a"] | None = None, *, start: int = 0
+) -> Gaussian:
+    """Return the distribution of the observations, ``C m + D u`` and ``C P C' + R``, of states from step ``start`` on."""
+    t = states.mean.shape[1]
+    last = start + t
+
+    def along(matrix: Tensor) -> Tensor:
+        return matrix if matrix.ndim == 2 or matrix.shape[-3] == 1 else matrix[..., start:last, :, :]
+
+    C = along(model.C)
+    mean = apply(C, states.mean)
+    if u is not None and model.D is not None:
+        mean = mean + apply(along(model.D), u[:, start:last])
+    return Gaussian(mean=mean, cov=C @ states.cov @ C.mT + along(model.R))
