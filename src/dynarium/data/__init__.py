@@ -1,1 +1,21 @@
-"""The dataset format, the store, batched loading, generation, imports and exports."""
+"""Datasets on disk and batches in memory: format v1, generation, loading, imports and exports."""
+
+from dynarium.data.dataset import Dataset
+from dynarium.data.exports import export_dataset
+from dynarium.data.generate import make_dataset
+from dynarium.data.imports import import_file
+from dynarium.data.source import OnlineSource, Source, StoredSource
+from dynarium.data.verify import verify
+from dynarium.data.writer import write_arrays
+
+__all__ = [
+    "Dataset",
+    "OnlineSource",
+    "Source",
+    "StoredSource",
+    "export_dataset",
+    "import_file",
+    "make_dataset",
+    "verify",
+    "write_arrays",
+]

@@ -4,13 +4,14 @@ A configuration is a frozen dataclass with ``fitted(shapes)`` (fill in what the 
 ``shapes`` maps a field to the shape of one sequence) and ``build()`` (create the model).
 """
 
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from dynarium.registry import Registry
 
 MODELS = Registry("model", {"kvae": "dynarium.models.kvae:KVAEConfig"})
 
 
+@runtime_checkable
 class ModelConfig(Protocol):
     """What a recipe holds of a model before there are parameters."""
 

@@ -1,6 +1,6 @@
 """The contract of a system."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -9,6 +9,7 @@ from torch import Tensor
 from dynarium.types import Trajectory
 
 
+@runtime_checkable
 class System(Protocol):
     """A true world, vectorised over sequences: a frozen dataclass whose fields are its whole configuration.
 

@@ -1,11 +1,12 @@
 """What a task is."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dynarium.data import Dataset
 from dynarium.types import Result
 
 
+@runtime_checkable
 class Task(Protocol):
     """A question with its metrics and its trivial baselines: a frozen dataclass whose fields are its protocol."""
 

@@ -1,0 +1,72 @@
+"""Datasets into other layouts: the original archives, HDF5, plain ``.npz``."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from dynarium.data.dataset import Dataset
+from dynarium.data.writer import atomic_write
+from dynarium.errors import UserError
+
+Layout = Literal["npz", "npz-images", "npz-image-label", "hdf5"]
+
+
+def export_dataset(
+    directory: Path | str, out: Path | str, layout: Layout = "npz", *, force: bool = False
+) -> list[Path]:
+    """Write every split as one file and return the files.
+
+    Layouts: ``npz``: all fields under their own names, compressed; ``npz-images``: ``images`` [n, t, h, w] float32 in
+    [0, 1] (channels kept if there are several) and ``state``; ``npz-image-label``: ``image``, ``state``, ``label`` [n, 1];
+    ``hdf5``: all fields, one sequence a chunk, compressed.
+
+    Raises:
+        UserError: A file exists (without ``force``), or the dataset lacks a field that the layout needs.
+    """
+    dataset = Dataset(directory)
+    out = Path(out)
+    suffix = "h5" if layout == "hdf5" else "npz"
+    files = [out / f"{split}.{suffix}" for split in dataset.schema.splits]
+    existing = [file for file in files if file.exists()]
+    if existing and not force:
+        raise UserError(f"{existing[0]}: exists already; --force replaces it")
+    if layout.startswith("npz-") and "video" not in dataset.shapes:
+        raise UserError(f"layout {layout}: needs the field 'video'; the dataset has {', '.join(dataset.shapes)}")
+    out.mkdir(parents=True, exist_ok=True)
+    for split, file in zip(dataset.schema.splits, files, strict=True):
+        arrays = _arranged(dataset.read(split, range(dataset.size(split))), layout)
+        if layout == "hdf5":
+            _write_hdf5(file, arrays, dataset)
+        else:
+            save = np.savez_compressed if layout == "npz" else np.savez
+            atomic_write(file, lambda stream, arrays=arrays, save=save: save(stream, **arrays))
+    return files
+
+
+def _arranged(arrays: dict[str, np.ndarray], layout: str) -> dict[str, np.ndarray]:
+    if not layout.startswith("npz-"):
+        return arrays
+    video = arrays["video"]
+    frames = (video[:, :, 0] if video.shape[2] == 1 else video).astype(np.float32) / 255
+    states = {"state": arrays["state"]} if "state" in arrays else {}
+    if layout == "npz-images":
+        return {"images": frames, **states}
+    task = arrays.get("task", np.zeros(len(video), dtype=np.int64))
+    return {"image": frames, **states, "label": task.reshape(-1, 1).astype(np.int64)}
+
+
+def _write_hdf5(file: Path, arrays: dict[str, np.ndarray], dataset: Dataset) -> None:
+    try:
+        import h5py
+    except ImportError:
+        raise UserError("writing HDF5 needs a package: pip install 'dynarium[hdf5]'") from None
+
+    def write(stream: object) -> None:
+        with h5py.File(stream, "w") as archive:
+            archive.attrs["dt"] = dataset.schema.dt
+            archive.attrs["content_hash"] = dataset.schema.content_hash
+            for name, array in arrays.items():
+                archive.create_dataset(name, data=array, chunks=(1, *array.shape[1:]), compression="gzip")
+
+    atomic_write(file, write)

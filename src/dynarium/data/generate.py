@@ -1,0 +1,180 @@
+"""Making datasets of worlds, on this machine's cores or on a cluster; the bytes are the same everywhere."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from dynarium import config
+from dynarium.data.dataset import Dataset
+from dynarium.data.schema import BLOCK
+from dynarium.data.writer import Shard, begin, blocks_of, finish, plan_shards, shard_size_for, write_shard
+from dynarium.errors import UserError
+from dynarium.systems import System
+from dynarium.types import SequenceBatch, Trajectory
+
+Backend = Literal["loky", "dask", "ray"]
+
+
+def seeded(*parts: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator whose stream depends on all parts, e.g. ``(seed, "train", block)``."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def simulate_batch(world: System, n: int, steps: int, generator: torch.Generator) -> SequenceBatch:
+    """Draw ``n`` sequences of a world as a batch."""
+    trajectory = world.simulate(world.sample_parameters(n, generator), steps, generator)
+    fields = {name: getattr(trajectory, name) for name in ("state", "action", "parameter", "task")}
+    floats = {k: v.float() if v is not None and v.is_floating_point() else v for k, v in fields.items()}
+    return SequenceBatch(video=world.render(trajectory), **floats)
+
+
+def make_block(world: System, seed: int, split: str, block: int, steps: int) -> dict[str, np.ndarray]:
+    """Make one block of 256 sequences: a pure function of (world, seed, split, block, steps).
+
+    Raises:
+        ArithmeticError: The world produced a state that is not finite.
+    """
+    generator = seeded(seed, split, block)
+    trajectory: Trajectory = world.simulate(world.sample_parameters(BLOCK, generator), steps, generator)
+    if not bool(torch.isfinite(trajectory.state).all()):
+        raise ArithmeticError(f"{type(world).__name__}: states are not finite in block {block} of {split}")
+    arrays = {"video": world.render(trajectory)}
+    for name in ("state", "action", "parameter", "task"):
+        value = getattr(trajectory, name)
+        if value is not None:
+            arrays[name] = value
+    arrays |= trajectory.extra
+    return {
+        name: (value.float() if value.dtype == torch.float64 else value).cpu().numpy() for name, value in arrays.items()
+    }
+
+
+def make_shard(world: System, partial: Path, shard: Shard, steps: int, seed: int) -> int:
+    """Make and write one shard; return how many sequences it holds. Runs in any process."""
+
+    def blocks() -> Iterator[dict[str, np.ndarray]]:
+        for block, inside in blocks_of(shard.start, shard.stop):
+            made = make_block(world, seed, shard.split, block, steps)
+            yield {name: array[inside] for name, array in made.items()}
+
+    write_shard(partial, shard, blocks())
+    return shard.stop - shard.start
+
+
+def make_dataset(
+    world: System,
+    directory: Path | str,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    backend: Backend = "loky",
+    scheduler: str | None = None,
+    shard_size: int | None = None,
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Make a dataset of a world. A sequence depends only on (world, seed, split, index).
+
+    Args:
+        world: The world.
+        directory: Where to write; an interrupted job of the same settings is taken up again.
+        sizes: Sequences of each split; default 5000 / 500 / 1000.
+        steps: Steps of each sequence; default the world's.
+        seed: Seed of everything.
+        workers: Number of processes on this machine.
+        backend: ``loky``: processes of this machine; ``dask`` or ``ray``: a cluster that shares the file system.
+        scheduler: Address of the cluster; without it a local one of ``workers`` processes is started.
+        shard_size: Sequences of a shard, a multiple of 256; default about 512 MB, and at least one shard a worker.
+        force: Replace an existing dataset.
+        progress: Called with (sequences made, sequences wanted).
+
+    Raises:
+        UserError: The directory exists, sizes or steps are impossible, or a backend's package is missing.
+    """
+    sizes = dict(sizes or {"train": 5000, "val": 500, "test": 1000})
+    sizes = {split: n for split, n in sizes.items() if n}
+    steps = world.steps if steps is None else steps
+    if not sizes or min(sizes.values()) < 0:
+        raise UserError(f"sizes: expected a positive number of sequences, got {sizes or 'none'}")
+    if steps < 1:
+        raise UserError(f"steps: expected at least 1, got {steps}")
+    if workers < 1:
+        raise UserError(f"workers: expected at least 1, got {workers}")
+    total = sum(sizes.values())
+    if shard_size is None:
+        probe = world.simulate(world.sample_parameters(1, seeded(0)), steps, seeded(0))
+        limit = shard_size_for(world.render(probe).nbytes + 8 * probe.state[0].numel())
+        shard_size = min(limit, max(1, -(-total // (BLOCK * workers))) * BLOCK)
+    if shard_size < 1 or shard_size % BLOCK:
+        raise UserError(f"shard_size: expected a multiple of {BLOCK}, got {shard_size}")
+    settings = {"world": config.to_dict(world), "sizes": sizes, "steps": steps, "seed": seed, "shard_size": shard_size}
+    directory = Path(directory).absolute()
+    partial = begin(directory, settings, force=force)
+    shards = plan_shards(sizes, shard_size)
+    done = 0
+    for made in _run(world, partial, shards, steps, seed, workers, backend, scheduler):
+        done += made
+        if progress is not None:
+            progress(done, total)
+    names = {"state": world.state_names, "parameter": world.parameter_names}
+    finish(partial, directory, shards, names=names, dt=world.dt, seed=seed, generator=settings["world"])
+    return Dataset(directory)
+
+
+def _run(
+    world: System,
+    partial: Path,
+    shards: list[Shard],
+    steps: int,
+    seed: int,
+    workers: int,
+    backend: Backend,
+    scheduler: str | None,
+) -> Iterator[int]:
+    """Make the shards, in whatever processes the backend has, and yield their sizes as they are done."""
+    if backend == "loky" and (workers == 1 or len(shards) == 1):
+        for shard in shards:
+            yield make_shard(world, partial, shard, steps, seed)
+        return
+    import joblib
+
+    # Ray's backend cannot hand results over one by one.
+    order = "list" if backend == "ray" else "generator_unordered"
+    with _cluster(backend, workers, scheduler), joblib.parallel_config(backend=backend, n_jobs=workers):
+        yield from joblib.Parallel(return_as=order)(
+            joblib.delayed(make_shard)(world, partial, shard, steps, seed) for shard in shards
+        )
+
+
+def _cluster(backend: Backend, workers: int, scheduler: str | None) -> AbstractContextManager[object]:
+    """Connect to the cluster of a backend, or start a local one.
+
+    Raises:
+        UserError: The backend's package is not installed, or its scheduler does not answer.
+    """
+    try:
+        if backend == "dask":
+            from distributed import Client
+
+            if scheduler is None:
+                return Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+            return Client(scheduler, timeout=20)
+        if backend == "ray":
+            import ray
+            from ray.util.joblib import register_ray
+
+            ray.init(address=scheduler, num_cpus=None if scheduler else workers)
+            register_ray()
+    except ImportError:
+        raise UserError(f"--backend {backend} needs a package: pip install 'dynarium[{backend}]'") from None
+    except OSError as error:
+        raise UserError(f"--scheduler {scheduler}: no answer ({error})") from None
+    return nullcontext()

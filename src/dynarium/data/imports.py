@@ -1,0 +1,157 @@
+"""Foreign files into datasets: the ``.npz`` layouts of the field, HDF5, or a folder of one file a split."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from dynarium.data.dataset import Dataset
+from dynarium.data.schema import SPLITS
+from dynarium.data.writer import write_arrays
+from dynarium.errors import UserError
+
+ALIASES = {
+    "video": ("video", "images", "image", "frames", "videos", "x"),
+    "state": ("state", "states", "latents", "xt"),
+    "action": ("action", "actions", "controls", "control", "u"),
+    "observation": ("observation", "observations", "y"),
+    "task": ("task", "label", "labels"),
+    "length": ("length", "lengths"),
+    "mask": ("mask", "masks"),
+    "parameter": ("parameter", "parameters", "params"),
+}
+"""Field -> the names that files of the field give it."""
+
+
+def import_file(
+    file: Path | str,
+    out: Path | str,
+    *,
+    split: str | None = None,
+    fractions: Mapping[str, float] | None = None,
+    binarize: bool = False,
+    state_ahead: int = 0,
+    dt: float = 1.0,
+    seed: int = 0,
+    force: bool = False,
+) -> Dataset:
+    """Import ``images/state`` or ``image/state/label`` archives (4-D or 5-D), or a folder with ``train.npz``, ``val.npz``, ...
+
+    Args:
+        file: An ``.npz``, ``.npy`` or ``.h5`` file, or a folder that holds one of them for each split.
+        out: Directory of the new dataset.
+        split: Put the whole file into this split; default: cut at random by ``fractions``.
+        fractions: Share of each split; default 80 % train, 10 % val, 10 % test.
+        binarize: Frames become 0 or 255 by ``frame > 0`` (the bouncing-ball files hold shades of one drawing).
+        state_ahead: Steps by which the file's states run ahead of its frames (1 in the original bouncing-ball files);
+            the first frames and last states without a partner are dropped.
+        dt: Time between frames.
+        seed: Seed of the random split.
+        force: Replace an existing dataset.
+
+    Raises:
+        UserError: The file is missing, damaged or holds no known array; or ``out`` exists.
+    """
+    file = Path(file)
+    if split is not None and split not in SPLITS:
+        raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+    if file.is_dir():
+        found = {name: path for name in SPLITS for path in sorted(file.glob(f"{name}.*")) if path.suffix in READERS}
+        if not found:
+            raise UserError(f"{file}: expected train.npz, val.npz or test.npz in this folder")
+        splits = {name: _fields(path, binarize, state_ahead) for name, path in found.items()}
+    else:
+        fields = _fields(file, binarize, state_ahead)
+        splits = (
+            {split: fields} if split else _cut(fields, dict(fractions or {"train": 0.8, "val": 0.1, "test": 0.1}), seed)
+        )
+    write_arrays(out, splits, dt=dt, source=f"import of {file.name}", force=force)
+    return Dataset(out)
+
+
+def _fields(path: Path, binarize: bool, state_ahead: int) -> dict[str, np.ndarray]:
+    arrays = read_arrays(path)
+    fields = {}
+    for name, aliases in ALIASES.items():
+        for alias in aliases:
+            if alias in arrays and name not in fields:
+                fields[name] = arrays[alias]
+    if not fields.keys() & {"video", "state", "observation"}:
+        raise UserError(
+            f"{path}: expected an array named like {', '.join(ALIASES['video'][:3])} or state; it holds {list(arrays)}"
+        )
+    if binarize and "video" in fields:
+        fields["video"] = (fields["video"] > 0).astype(np.uint8) * 255
+    if "video" in fields and fields["video"].ndim == 3:  # one long sequence of frames
+        fields["video"] = fields["video"][None]
+    if state_ahead:
+        fields = {
+            name: array[:, state_ahead:]
+            if name in ("video", "action")
+            else array[:, :-state_ahead]
+            if name == "state"
+            else array
+            for name, array in fields.items()
+        }
+    for name in ("task", "length"):
+        if name in fields:
+            fields[name] = fields[name].reshape(len(fields[name]), -1)[:, 0].astype(np.int64)
+    return fields
+
+
+def _cut(fields: dict[str, np.ndarray], fractions: dict[str, float], seed: int) -> dict[str, dict[str, np.ndarray]]:
+    if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) < 0:
+        raise UserError(f"fractions: expected shares that add up to 1, got {fractions}")
+    n = len(next(iter(fields.values())))
+    order = np.random.default_rng(seed).permutation(n)
+    bounds = np.rint(np.cumsum([0.0, *fractions.values()]) * n).astype(int)
+    cut = {}
+    for split, low, high in zip(fractions, bounds[:-1], bounds[1:], strict=True):
+        if low < high:
+            cut[split] = {name: array[np.sort(order[low:high])] for name, array in fields.items()}
+    return cut
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    arrays = {}
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        for name in archive.files:
+            try:
+                arrays[name] = archive[name]
+            except ValueError:  # an object array, such as a stored None: it cannot be data
+                continue
+    return arrays
+
+
+def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import h5py
+    except ImportError:
+        raise UserError("reading HDF5 needs a package: pip install 'dynarium[hdf5]'") from None
+    with h5py.File(path) as archive:
+        return {name: np.asarray(value) for name, value in archive.items() if isinstance(value, h5py.Dataset)}
+
+
+READERS = {
+    ".npz": _read_npz,
+    ".npy": lambda path: {"video": np.load(path, allow_pickle=False)},
+    ".h5": _read_hdf5,
+    ".hdf5": _read_hdf5,
+}
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of a file.
+
+    Raises:
+        UserError: The file is missing, of an unknown kind, or damaged.
+    """
+    if path.suffix not in READERS:
+        raise UserError(f"{path}: expected one of {', '.join(READERS)}, got {path.suffix or 'no suffix'}")
+    try:
+        return READERS[path.suffix](path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: damaged or not a {path.suffix} file ({' '.join(str(error).split())})") from None

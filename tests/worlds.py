@@ -1,0 +1,39 @@
+"""A tiny world for tests of rooms that only need some world: a bright pixel that drifts around a ring of columns."""
+
+from dataclasses import dataclass
+
+import torch
+
+from dynarium.types import Trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    steps: int = 6
+    dt: float = 0.5
+    side: int = 8
+    speed: float = 1.0
+
+    @property
+    def state_names(self):
+        return ("x [px]", "v [px]")
+
+    @property
+    def parameter_names(self):
+        return ("row",)
+
+    def sample_parameters(self, n, generator):
+        return torch.randint(self.side, (n, 1), generator=generator).double()
+
+    def simulate(self, parameters, steps, generator):
+        n = len(parameters)
+        x = torch.randint(self.side, (n, 1), generator=generator).double()
+        v = self.speed * (1 + torch.randint(2, (n, 1), generator=generator).double()).expand(n, steps)
+        position = (x + v * torch.arange(steps)) % self.side
+        return Trajectory(state=torch.stack([position, v], -1), parameter=parameters)
+
+    def render(self, trajectory):
+        columns = torch.arange(self.side)
+        lit = trajectory.state[..., :1].long() == columns
+        rows = trajectory.parameter[:, :1].long() == columns
+        return (rows[:, None, None, :, None] & lit[:, :, None, None, :]).to(torch.uint8) * 255
