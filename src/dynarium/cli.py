@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from dynarium._version import __version__
-from dynarium.errors import UserError, nearest
+from dynarium.errors import RunError, UserError, nearest
 
 COMMANDS = {
     "data list": ("dynarium.commands.data:list_worlds", "the worlds that can be made"),
@@ -70,10 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"dynarium: error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:  # a full disk, a forbidden folder: the system's own word, without a traceback
-        print(f"dynarium: error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+    except RunError as error:
+        print(f"dynarium: error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
+        return 1
+    except OSError as error:  # a full disk, a forbidden folder: the system's own word, without a traceback
+        print(f"dynarium: error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("dynarium: interrupted", file=sys.stderr)

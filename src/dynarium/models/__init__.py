@@ -4,7 +4,7 @@ A configuration is a frozen dataclass with ``fitted(shapes)`` (fill in what the 
 ``shapes`` maps a field to the shape of one sequence) and ``build()`` (create the model).
 """
 
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from dynarium.registry import Registry
 
@@ -15,7 +15,7 @@ MODELS = Registry("model", {"kvae": "dynarium.models.kvae:KVAEConfig"})
 class ModelConfig(Protocol):
     """What a recipe holds of a model before there are parameters."""
 
-    def fitted(self, shapes: dict[str, tuple[int, ...]]) -> Self:
+    def fitted(self, shapes: dict[str, tuple[int, ...]]) -> "ModelConfig":
         """Return the configuration with the shapes of the data filled in."""
         ...
 

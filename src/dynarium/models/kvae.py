@@ -12,7 +12,7 @@ a_t is missing, its one-step prediction takes its place in the LSTM (section 3.2
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -83,7 +83,7 @@ class KVAEConfig:
         if not 0 <= self.missing < 1:
             raise UserError(f"model.missing: expected a probability in [0, 1), got {self.missing}")
 
-    def fitted(self, shapes: dict[str, tuple[int, ...]]) -> Self:
+    def fitted(self, shapes: dict[str, tuple[int, ...]]) -> "KVAEConfig":
         """Return the configuration for data of these shapes.
 
         Raises:

@@ -1,1 +1,9 @@
-"""One trainer: schedules, checkpoints, exact resume, logging."""
+"""Training: one trainer for every model, its checkpoints, its run directory."""
+
+from dynarium.training.checkpoint import load_weights
+from dynarium.training.config import TrainingConfig
+from dynarium.training.processes import agreed, main_first, rank_and_world
+from dynarium.training.run_directory import RunDirectory
+from dynarium.training.trainer import Trainer
+
+__all__ = ["RunDirectory", "Trainer", "TrainingConfig", "agreed", "load_weights", "main_first", "rank_and_world"]
