@@ -229,7 +229,7 @@ def test_two_processes_give_the_loss_of_one(dataset, tmp_path):
         script = tmp_path / f"job{processes}.py"
         tests = str(Path(__file__).parent.parent)
         script.write_text(DISTRIBUTED.format(tests=tests, data=str(dataset.directory.absolute()), run=str(run)))
-        launch = ["-m", "accelerate.commands.launch", *LAUNCH] if processes > 1 else []
+        launch = ["-m", "accelerate.commands.launch", "--num_processes", "2", *LAUNCH] if processes > 1 else []
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(sys.path),
             "OMP_NUM_THREADS": "1",
