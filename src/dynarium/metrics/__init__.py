@@ -1,1 +1,1 @@
-"""Metrics, each with its convention in its name and docstring."""
+"""Metrics: each with its convention in its name and docstring."""

@@ -1,0 +1,63 @@
+"""``dynarium evaluate``: ask a trained model questions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from dynarium.commands.parse import parse
+from dynarium.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Ask a trained model the questions of its recipe, or others, about its own data or another dataset.
+
+    Prints the tables, trivial rows beside the model, and writes RUN/results/TASK.json and .npz.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Directory of the run."""
+    task: tuple[Literal["impute", "generate", "forecast"], ...] = ()
+    """Questions to ask; default: those of the recipe."""
+    data: Path | None = None
+    """Another dataset with frames of the same shape, e.g. an imported one."""
+    split: Literal["train", "val", "test"] | None = None
+    """Split to ask about; default: the task's own (test)."""
+    sequences: int | None = None
+    """Ask about so many sequences; default: the task's own number."""
+    checkpoint: Literal["best", "last"] = "best"
+    """Which weights to load."""
+
+
+def evaluate(arguments: Sequence[str], prog: str) -> None:
+    """Parse and run ``dynarium evaluate``."""
+    options = parse(Options, arguments, prog)
+
+    from dynarium.data import Dataset
+    from dynarium.recipes import load_run
+    from dynarium.reporting.tables import print_table, result_tables
+    from dynarium.tasks import TASKS
+
+    run = load_run(options.run, options.checkpoint)
+    own = {task.name: task for task in run.experiment.tasks}
+    tasks = [own.get(name) or TASKS[name]() for name in options.task] or list(own.values())
+    changes = {k: v for k, v in (("split", options.split), ("sequences", options.sequences)) if v is not None}
+    dataset = run.dataset if options.data is None else Dataset(options.data)
+    frame = getattr(run.experiment.model, "frame", None)
+    if frame is not None and dataset.shapes.get("video", frame)[-3:] != tuple(frame):
+        raise UserError(
+            f"--data: expected frames {tuple(frame)}, got {dataset.shapes['video'][-3:]} in {dataset.directory}"
+        )
+    for task in tasks:
+        asked = replace(task, **changes)
+        result = asked.run(run.model, dataset)
+        name = asked.name if options.data is None else f"{asked.name}-{dataset.directory.name}"
+        file = run.files.write_result(
+            result, dataset=str(dataset.directory), split=asked.split, checkpoint=options.checkpoint, name=name
+        )
+        for table in result_tables(result.task, [vars(row) for row in result.rows]):
+            print_table(table)
+        print(f"written: {file}")

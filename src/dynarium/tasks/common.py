@@ -1,0 +1,91 @@
+"""What the tasks share: batches of a split, capabilities, sums over sequences."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dynarium.data import Dataset
+from dynarium.errors import UserError
+from dynarium.metrics.estimate import ratio_estimate
+from dynarium.types import Row, SequenceBatch
+
+
+def evaluation_batches(dataset: Dataset, split: str, sequences: int | None, batch_size: int) -> Iterator[SequenceBatch]:
+    """Yield the first ``sequences`` sequences of a split, with the frames in [0, 1].
+
+    Raises:
+        UserError: The dataset has no video, or no such split.
+    """
+    n = dataset.size(split)
+    if "video" not in dataset.shapes:
+        raise UserError(
+            f"{dataset.directory}: this task needs the field 'video'; the dataset has {', '.join(dataset.shapes)}"
+        )
+    n = n if sequences is None else min(n, sequences)
+    for start in range(0, n, batch_size):
+        yield dataset.batch(split, range(start, min(n, start + batch_size)))
+
+
+def frames_of(batch: SequenceBatch) -> Tensor:
+    """Return the frames of a batch as floating point in [0, 1], on the CPU."""
+    assert batch.video is not None
+    return batch.video.float() / 255 if batch.video.dtype == torch.uint8 else batch.video
+
+
+def need(model: Any, capability: type, task: str) -> None:
+    """Check that a model has a capability.
+
+    Raises:
+        UserError: It has not.
+    """
+    if not isinstance(model, capability):
+        raise UserError(f"task {task}: {type(model).__name__} does not have the capability {capability.__name__}")
+
+
+def device_of(model: Any) -> torch.device:
+    """Return where a model lives; the CPU for one without parameters."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+    return next((p.device for p in parameters), torch.device("cpu"))
+
+
+class Tally:
+    """Collects sums and counts of every sequence, by row, and turns them into rows."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[str, str, tuple[tuple[str, Any], ...], bool], list[tuple[Tensor, Tensor]]] = {}
+
+    def add(
+        self,
+        method: str,
+        metric: str,
+        condition: dict[str, Any],
+        values: Tensor,
+        weights: Tensor | None = None,
+        *,
+        baseline: bool = False,
+    ) -> None:
+        """Add values [b, t] of a batch, counted where ``weights`` is true (everywhere by default)."""
+        counted = torch.ones_like(values) if weights is None else weights.to(values.dtype)
+        key = method, metric, tuple(condition.items()), baseline
+        self._parts.setdefault(key, []).append(((values * counted).sum(1), counted.sum(1)))
+
+    def rows(self) -> tuple[Row, ...]:
+        """Return one row for everything that was added, in the order in which it first was."""
+        rows = []
+        for (method, metric, condition, baseline), parts in self._parts.items():
+            sums, counts = (torch.cat(column) for column in zip(*parts, strict=True))
+            value, error, n = ratio_estimate(sums, counts)
+            rows.append(
+                Row(
+                    method=method,
+                    metric=metric,
+                    condition=dict(condition),
+                    value=value,
+                    standard_error=error,
+                    n=n,
+                    baseline=baseline,
+                )
+            )
+        return tuple(rows)

@@ -1,0 +1,120 @@
+"""Generation: long roll-outs, judged by whether their frames look real and whether things move as they do."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dynarium.data import Dataset
+from dynarium.errors import UserError
+from dynarium.metrics.frames import frame_change, nearest_wrong_pixels
+from dynarium.models.capabilities import Forecasts
+from dynarium.tasks.baselines import background
+from dynarium.tasks.common import Tally, device_of, evaluation_batches, frames_of, need
+from dynarium.tasks.impute import cut
+from dynarium.types import Result
+
+PARTS = 4
+REAL_FRAMES = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate:
+    """Roll-outs far beyond the data's length, where no truth exists to compare with.
+
+    Metrics, for each quarter of the roll-out: ``nearest_wrong_pixels`` (fraction of pixels in which a generated frame differs
+    from the most similar training frame) and ``frame_change`` (mean absolute change of a pixel per step). Rows:
+    ``stochastic``, ``deterministic``; to compare with: ``data`` (frames of this split), ``blank``.
+
+    Attributes:
+        steps: Frames to generate.
+        context: First frames that are given.
+        split: Split whose first frames are given.
+        sequences: Roll out so many sequences.
+        batch_size: Sequences at a time.
+        shown: Sequences kept for pictures.
+        seed: Seed of the noise.
+    """
+
+    steps: int = 80
+    context: int = 4
+    split: str = "test"
+    sequences: int = 128
+    batch_size: int = 64
+    shown: int = 6
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return "generate"
+
+    @torch.no_grad()
+    def run(self, model: Any, dataset: Dataset) -> Result:
+        """Roll out and compare with the data.
+
+        Raises:
+            UserError: The model cannot forecast, or actions would be needed beyond the data's.
+        """
+        need(model, Forecasts, self.name)
+        if "action" in dataset.shapes:
+            raise UserError(
+                "generate: the dataset has actions, and there are none beyond its end; ask forecast instead"
+            )
+        if not 1 <= self.context < dataset.steps or self.steps < PARTS:
+            raise UserError(
+                f"generate: expected a context below {dataset.steps} and at least {PARTS} steps, "
+                f"got context {self.context} and steps {self.steps}"
+            )
+        device, blank, real = device_of(model), background(dataset), self._real_frames(dataset)
+        generator = torch.Generator(device).manual_seed(self.seed)
+        tally, examples = Tally(), {}
+        for k, batch in enumerate(evaluation_batches(dataset, self.split, self.sequences, self.batch_size)):
+            video = frames_of(batch)
+            given, _ = cut(batch.to(device), self.context)
+            before = video[:, : self.context]
+            rolled = {
+                "stochastic": model.forecast(given, self.steps, generator=generator)[0].cpu(),
+                "deterministic": model.forecast(given, self.steps)[0].cpu(),
+            }
+            for method, frames in rolled.items():
+                last = torch.cat([before[:, -1:], frames], 1)
+                for part in range(PARTS):
+                    span = slice(part * self.steps // PARTS, (part + 1) * self.steps // PARTS)
+                    condition = {"frames": f"{span.start + 1}-{span.stop}"}
+                    self._score(
+                        tally, method, condition, frames[:, span], frame_change(last)[:, span], real, baseline=False
+                    )
+                if k == 0:
+                    examples[f"video/{method}"] = torch.cat([before, frames], 1)[: self.shown]
+            for part in range(PARTS):
+                span = slice(part * self.steps // PARTS, (part + 1) * self.steps // PARTS)
+                condition = {"frames": f"{span.start + 1}-{span.stop}"}
+                self._score(tally, "data", condition, video, frame_change(video), real, baseline=True)
+                still = blank.expand(len(video), 2, *blank.shape)
+                self._score(tally, "blank", condition, still, frame_change(still), real, baseline=True)
+            if k == 0:
+                examples["context"] = torch.tensor(self.context)
+        return Result(task=self.name, rows=tally.rows(), examples=examples)
+
+    @staticmethod
+    def _score(
+        tally: Tally,
+        method: str,
+        condition: dict[str, Any],
+        frames: Tensor,
+        change: Tensor,
+        real: Tensor,
+        *,
+        baseline: bool,
+    ) -> None:
+        nearest = nearest_wrong_pixels(frames.flatten(0, 1), real).unflatten(0, frames.shape[:2])
+        tally.add(method, "nearest_wrong_pixels", condition, nearest, baseline=baseline)
+        tally.add(method, "frame_change", condition, change, baseline=baseline)
+
+    @staticmethod
+    def _real_frames(dataset: Dataset) -> Tensor:
+        split = "train" if "train" in dataset.schema.splits else next(iter(dataset.schema.splits))
+        n = min(dataset.size(split), -(-REAL_FRAMES // dataset.steps))
+        return frames_of(dataset.batch(split, range(n), fields=["video"])).flatten(0, 1)
