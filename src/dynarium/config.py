@@ -199,7 +199,7 @@ def parse_arguments(
             value = tyro.cli(kind, args=known, **settings)
     except SystemExit as stop:
         if stop.code:
-            raise UserError(_one_line(complaint.getvalue())) from None
+            raise UserError(_one_line(complaint.getvalue()).replace(f"Missing from {prog}:", "missing")) from None
         raise
     return (value, unknown) if allow_unknown else value
 
@@ -230,7 +230,7 @@ def _one_line(box: str) -> str:
 
 
 def _closed(kind: Any, value: Any) -> Any:
-    """Close a generic configuration over the classes its open fields really hold, so that tyro can see their options."""
+    """Close a generic configuration over the classes its open fields really hold: tyro then sees their options."""
     parameters = getattr(kind, "__parameters__", ())
     if not parameters:
         return kind

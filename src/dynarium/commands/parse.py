@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Literal, TypeVar, overload
 
 from dynarium.config import parse_arguments
-from dynarium.errors import UserError
 
 T = TypeVar("T")
 
