@@ -4,8 +4,10 @@ A field whose declared type is open (a protocol, a type variable, ``Any``, a uni
 ``module:Name``, so that a saved file alone re-creates the configuration.
 """
 
+import contextlib
 import dataclasses
 import importlib
+import io
 import types
 import typing
 from collections.abc import Sequence
@@ -158,7 +160,7 @@ def resolve(default: T, files: Sequence[Path] = (), arguments: Sequence[str] = (
     """Return ``default`` under the YAML ``files`` (later wins) and then the dotted command-line ``arguments``.
 
     Raises:
-        UserError: An unknown key (the nearest is named) or a value of the wrong type in a file.
+        UserError: An unknown key or option (the nearest is named) or a value of the wrong type.
     """
     values = to_dict(default)
     for file in files:
@@ -166,14 +168,69 @@ def resolve(default: T, files: Sequence[Path] = (), arguments: Sequence[str] = (
     config = from_dict(values)
     if not arguments:
         return config
+    return parse_arguments(_closed(type(config), config), arguments, prog, default=config)
+
+
+def parse_arguments(
+    kind: Any, arguments: Sequence[str], prog: str, *, default: Any = None, allow_unknown: bool = False
+) -> Any:
+    """Build a ``kind`` from command-line words; what they leave out is taken from ``default``.
+
+    Returns:
+        The value; with ``allow_unknown`` also the list of the unknown options, each with the words that follow it.
+
+    Raises:
+        UserError: An unknown option (the nearest is named), a missing argument or a value of the wrong type.
+    """
     import tyro
 
     markers = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff, tyro.conf.ConsolidateSubcommandArgs)
-    return tyro.cli(_closed(type(config), config), default=config, args=list(arguments), prog=prog, config=markers)
+    settings: dict[str, Any] = (
+        {"prog": prog} if default is None else {"default": default, "prog": prog, "config": markers}
+    )
+    options = [o for action in tyro.extras.get_parser(kind, **settings)._actions for o in action.option_strings]
+    known, unknown = _split(arguments, options)
+    if unknown and not allow_unknown:
+        name = unknown[0].partition("=")[0]
+        raise UserError(f"{name}: unknown option{nearest(name, options)}")
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            value = tyro.cli(kind, args=known, **settings)
+    except SystemExit as stop:
+        if stop.code:
+            raise UserError(_one_line(complaint.getvalue()).replace(f"Missing from {prog}:", "missing")) from None
+        raise
+    return (value, unknown) if allow_unknown else value
+
+
+def _split(arguments: Sequence[str], options: list[str]) -> tuple[list[str], list[str]]:
+    """Split words into those of known options and those of unknown ones: an option owns the words up to the next."""
+    known: list[str] = []
+    unknown: list[str] = []
+    owner = known
+    for word in arguments:
+        if word.startswith("-"):
+            is_known = word.partition("=")[0].replace("_", "-") in {option.replace("_", "-") for option in options}
+            owner = known if is_known else unknown if word.startswith("--") else owner
+        owner.append(word)
+    return known, unknown
+
+
+def _one_line(box: str) -> str:
+    """Reduce an error that is drawn as a box of several sections to the words of its first section."""
+    words: list[str] = []
+    for line in box.splitlines():
+        text = line.strip("│╭╮╰╯ \t")
+        if text.startswith("─") and words:
+            break
+        if not text.startswith("─"):
+            words += text.split()
+    return " ".join(words)
 
 
 def _closed(kind: Any, value: Any) -> Any:
-    """Close a generic configuration over the classes its open fields really hold, so that tyro can see their options."""
+    """Close a generic configuration over the classes its open fields really hold: tyro then sees their options."""
     parameters = getattr(kind, "__parameters__", ())
     if not parameters:
         return kind
