@@ -1,0 +1,227 @@
+"""Tables of results: the model beside its trivial baselines, the paper beside us; for terminal, Markdown and HTML."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, median, stdev
+from typing import Any
+
+from dynarium.reporting.rows import Panel, Record, higher_is_better, number, panels, record_of, words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell: its text, whether it is the model's best and beats every baseline, or a mark: what it loses to."""
+
+    text: str
+    best: bool = False
+    mark: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of a table; ``rule`` draws a line above it, ``tag`` names its kind (``trivial``, ``bound``)."""
+
+    cells: tuple[Cell, ...]
+    tag: str = ""
+    rule: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table, independent of how it is printed; the first ``labels`` columns are names, the others numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Line, ...]
+    note: str = ""
+    labels: int = 1
+
+
+def result_tables(task: str, rows: Iterable[Any]) -> list[Table]:
+    """Make the tables of a task's rows (mappings or ``types.Row``): one for each metric and kind of mask.
+
+    A row is a method, a column a setting, a cell value ± standard error over sequences. In each column the best of the
+    model's methods is marked best where it beats every trivial baseline, and with the baseline it loses to where not.
+    """
+    return [_result_table(task, panel) for panel in panels(rows)]
+
+
+def paper_table(recipe: str, records: Sequence[Mapping[str, Any]]) -> Table:
+    """Put a paper's numbers beside ours.
+
+    Args:
+        recipe: Name of the recipe.
+        records: One mapping for each seed, as ``dynarium reproduce`` writes them: ``seed``, ``rows``, ``paper``, ...
+
+    Returns:
+        For each number of the paper: paper | ours | difference, then the trivial baselines at the same settings. Ours
+        is the mean over seeds ± the standard error over seeds; of a single seed ± the standard error over sequences.
+    """
+    ours = [[record_of(row) for row in record.get("rows") or ()] for record in records]
+    paper = [record_of(row) for row in (records[0].get("paper") or () if records else ())]
+    baselines: dict[tuple[str, str], Record] = {}
+    for wanted in paper:
+        for found in (r for rows in ours for r in rows if r.kind == "baseline" and _answers(r, wanted)):
+            baselines.setdefault((found.method, f"{found.metric} {found.condition}"), found)
+    everything = [*paper, *sorted(baselines.values(), key=lambda r: (r.metric, str(r.condition.get("mask")), r.method))]
+    pooled = [_pool(ours, record) for record in everything]
+    digits = _decimals([record.value for record in everything if math.isfinite(record.value)])
+    lines: list[Line] = []
+    before = None
+    for i, (record, (value, error)) in enumerate(zip(everything, pooled, strict=True)):
+        trivial = i >= len(paper)
+        group = (trivial, record.metric, record.method, [v for v in record.condition.values() if isinstance(v, str)])
+        published = "–" if trivial else _fixed(record.value, digits)
+        difference = "–" if trivial or not math.isfinite(value) else f"{value - record.value:+.{digits}f}"
+        cells = (words(record.metric), _setting(record), record.method, published, _with_error(value, error, digits))
+        better = (value > record.value) == higher_is_better(record.metric) and value != record.value
+        last = Cell(text=difference, best=difference != "–" and better)
+        rule = before is not None and group != before
+        lines.append(Line(cells=(*(Cell(text=t) for t in cells), last), tag="trivial" if trivial else "", rule=rule))
+        before = group
+    seeds = [str(record.get("seed", "?")) for record in records]
+    spread = (
+        f"mean ± standard error over {len(seeds)} seeds"
+        if len(seeds) > 1
+        else "one seed, ± standard error over sequences"
+    )
+    return Table(
+        title=f"{recipe}: the paper's numbers beside ours",
+        columns=("metric", "setting", "method", "paper", "ours", "difference"),
+        rows=tuple(lines),
+        note=f"ours: {spread} (seed {', '.join(seeds)}). Bold difference: ours is better."
+        if seeds
+        else "no results yet",
+        labels=3,
+    )
+
+
+def print_table(table: Table) -> None:
+    """Print a table with rich; plain and unwrapped where there is no terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=240, no_color=True)
+    printed = RichTable(
+        title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for i, column in enumerate(table.columns):
+        printed.add_column(Text(column), justify="left" if i < table.labels else "right", no_wrap=True)
+    for line in table.rows:
+        if line.rule:
+            printed.add_section()
+        texts = [
+            Text.assemble((cell.text, "bold" if cell.best else ""), (f"\n{cell.mark}" if cell.mark else "", "red"))
+            for cell in line.cells
+        ]
+        if line.tag:
+            texts[table.labels - 1].append(f" ({line.tag})", "dim")
+        printed.add_row(*texts, style="dim" if line.tag else None)
+    console.print(printed)
+    if table.note:
+        console.print(Text(table.note, "dim"))
+
+
+def markdown(table: Table) -> str:
+    """Write a table as Markdown, title and note included."""
+    head = [f"**{_escaped(table.title)}**", "", "| " + " | ".join(map(_escaped, table.columns)) + " |"]
+    head.append("|" + "|".join(" :-- " if i < table.labels else " --: " for i in range(len(table.columns))) + "|")
+    body = []
+    for line in table.rows:
+        cells = [f"**{_escaped(c.text)}**" if c.best else _escaped(c.text) for c in line.cells]
+        cells = [text + (f" ({_escaped(c.mark)})" if c.mark else "") for text, c in zip(cells, line.cells, strict=True)]
+        if line.tag:
+            cells[table.labels - 1] += f" *({line.tag})*"
+        body.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*head, *body, *(["", _escaped(table.note)] if table.note else [])]) + "\n"
+
+
+def _result_table(task: str, panel: Panel) -> Table:
+    records = panel.points.values()
+    digits = _decimals([r.value for r in records], [r.standard_error for r in records])
+    emphasis = {setting: _verdict(panel, setting) for setting in panel.settings}
+    lines, before = [], None
+    for method, kind in panel.methods.items():
+        cells = [Cell(text=method)]
+        for setting in panel.settings:
+            record = panel.points.get((method, setting))
+            best, mark = emphasis[setting].get(method, (False, "")) if kind == "model" else (False, "")
+            text = _with_error(record.value, record.standard_error, digits) if record else "–"
+            cells.append(Cell(text=text, best=best, mark=mark))
+        tag = {"model": "", "bound": "bound", "baseline": "trivial"}[kind]
+        lines.append(Line(cells=tuple(cells), tag=tag, rule=before is not None and before != kind))
+        before = kind
+    sizes = sorted({record.n for record in records if record.n})
+    count = f", n = {sizes[0]}" if len(sizes) == 1 else f", n = {sizes[0]} to {sizes[-1]}" if sizes else ""
+    arrow = "higher" if higher_is_better(panel.metric) else "lower"
+    kinds = set(panel.methods.values())
+    notes = [f"mean ± standard error over sequences{count}; {arrow} is better."]
+    notes += ["Bold: the model's best, where it beats every trivial row."] if {"model", "baseline"} <= kinds else []
+    notes += ["A bound sees the frames that the others must infer."] if "bound" in kinds else []
+    return Table(
+        title=f"{task}: {panel.title}",
+        columns=("method", *map(panel.label, panel.settings)),
+        rows=tuple(lines),
+        note=" ".join(notes),
+    )
+
+
+def _verdict(panel: Panel, setting: tuple[Any, ...]) -> dict[str, tuple[bool, str]]:
+    """Return, for the model's best method at a setting, whether it beats every baseline, or else which it does not."""
+    model, trivial = panel.at(setting, "model"), panel.at(setting, "baseline")
+    if not model:
+        return {}
+    best = model[0]
+    if not trivial:
+        return {best.method: (True, "")}
+    rival = trivial[0]
+    if best.value == rival.value:
+        return {best.method: (False, f"ties with {rival.method}")}
+    wins = (best.value > rival.value) == higher_is_better(panel.metric)
+    return {best.method: (True, "") if wins else (False, f"loses to {rival.method}")}
+
+
+def _answers(ours: Record, wanted: Record) -> bool:
+    """Tell whether our record is of the metric and setting of the wanted one; ours may say more about its setting."""
+    return ours.metric == wanted.metric and all(ours.condition.get(k) == v for k, v in wanted.condition.items())
+
+
+def _pool(seeds: list[list[Record]], wanted: Record) -> tuple[float, float]:
+    """Return mean and standard error of one number over seeds; of one seed the standard error over sequences."""
+    firsts = [next((r for r in rows if r.method == wanted.method and _answers(r, wanted)), None) for rows in seeds]
+    found = [record for record in firsts if record is not None and math.isfinite(record.value)]
+    if not found:
+        return math.nan, math.nan
+    values = [record.value for record in found]
+    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else found[0].standard_error
+    return mean(values), error
+
+
+def _setting(record: Record) -> str:
+    return ", ".join(str(v) if isinstance(v, str) else f"{words(k)} = {number(v)}" for k, v in record.condition.items())
+
+
+def _decimals(values: Iterable[float], errors: Iterable[float] = ()) -> int:
+    """Choose the decimals of a table: two digits of its smallest value, one of its typical error, six at most."""
+    sizes = [abs(v) for v in values if math.isfinite(v) and abs(v) > 1e-6]
+    spreads = [e for e in errors if math.isfinite(e) and e > 1e-6]
+    wanted = [1 - math.floor(math.log10(min(sizes)))] if sizes else [2]
+    wanted += [-math.floor(math.log10(median(spreads)))] if spreads else []
+    return min(6, max(0, *wanted))
+
+
+def _fixed(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+
+
+def _with_error(value: float, error: float, digits: int) -> str:
+    return _fixed(value, digits) + (f" ± {error:.{digits}f}" if math.isfinite(value) and math.isfinite(error) else "")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
