@@ -1,6 +1,22 @@
-"""Recipes: one function per experiment that returns a whole, typed configuration."""
+"""Recipes: one function per experiment that returns a whole, typed configuration; and what turns one into a run."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from dynarium.registry import Registry
+
+if TYPE_CHECKING:
+    from dynarium.recipes.experiment import (
+        DataConfig,
+        Experiment,
+        Run,
+        experiment_of,
+        find_run,
+        load_experiment,
+        load_run,
+        paper_of,
+        train,
+    )
 
 RECIPES = Registry(
     "recipe",
@@ -19,3 +35,24 @@ PAPERS = Registry(
     },
 )
 """Recipe -> the rows its paper printed, with the method, metric and condition names of our own rows."""
+
+__all__ = [
+    "PAPERS",
+    "RECIPES",
+    "DataConfig",
+    "Experiment",
+    "Run",
+    "experiment_of",
+    "find_run",
+    "load_experiment",
+    "load_run",
+    "paper_of",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what runs experiments when it is first asked for: listing recipes stays light."""
+    if name not in __all__:
+        raise AttributeError(f"module 'dynarium.recipes' has no attribute {name!r}")
+    return getattr(importlib.import_module("dynarium.recipes.experiment"), name)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,7 +16,7 @@ from dynarium.data import Dataset, OnlineSource, StoredSource, make_dataset
 from dynarium.errors import UserError
 from dynarium.systems import WORLDS
 from dynarium.tasks import TASKS
-from dynarium.training import RunDirectory, Trainer, TrainingConfig, load_weights, rank_and_world
+from dynarium.training import RunDirectory, Trainer, TrainingConfig, agreed, load_weights, main_first, rank_and_world
 from dynarium.training.media import MediaCallback
 
 ModelT = TypeVar("ModelT")
@@ -149,7 +150,8 @@ def train(
         UserError: The configuration does not fit the data, or there is nothing to resume.
     """
     training = experiment.training
-    dataset = prepare_data(experiment)
+    with main_first():
+        dataset = prepare_data(experiment, None if quiet else _say_making)
     experiment = replace(experiment, model=experiment.model.fitted(dataset.shapes))
     torch.manual_seed(training.seed)
     model = experiment.model.build()
@@ -162,20 +164,49 @@ def train(
         )
     else:
         train_source = StoredSource(dataset, "train", **shared)
-    val_source = StoredSource(dataset, "val", **shared | {"shuffle": False, "drop_last": False})
-    run = RunDirectory(resume) if resume else RunDirectory.create(runs, experiment.name)
-    if resume is None and rank == 0:
-        config.save(experiment, run.directory / "config.yaml")
-    Trainer(
-        model,
-        train_source,
-        val_source,
-        training,
-        run,
-        callbacks=(MediaCallback(dataset.batch("val", range(8))),),
-        quiet=quiet,
-    ).fit(resume=resume is not None)
+    val_source = None
+    if "val" in dataset.schema.splits:
+        # Whole batches are dealt to the processes by the trainer, so the source itself is not cut.
+        size = min(training.batch_size * 4, dataset.size("val"))
+        val_source = StoredSource(
+            dataset, "val", batch_size=size, steps=experiment.data.window, shuffle=False, drop_last=False
+        )
+    run = RunDirectory(resume) if resume else RunDirectory(agreed(_new_run(runs, experiment) if rank == 0 else Path()))
+    callbacks = (MediaCallback(dataset.batch("val", range(min(8, dataset.size("val"))))),) if val_source else ()
+    described = config.to_dict(experiment)
+    trainer = Trainer(
+        model, train_source, val_source, training, run, callbacks=callbacks, quiet=quiet, described=described
+    )
+    trainer.fit(resume=resume is not None)
     return Run(run.directory, experiment)
+
+
+def _new_run(runs: Path, experiment: Experiment[Any, Any]) -> Path:
+    run = RunDirectory.create(runs, experiment.name)
+    config.save(experiment, run.directory / "config.yaml")
+    return run.directory
+
+
+def _say_making(done: int, total: int) -> None:
+    print(f"made {done}/{total} sequences", file=sys.stderr, flush=True)
+
+
+def find_run(experiment: Experiment[Any, Any], runs: Path) -> Path | None:
+    """Return the newest run of exactly this experiment that has a checkpoint to go on from; ``None`` if there is none."""
+    for directory in sorted(Path(runs).glob(f"*-{experiment.name}*"), reverse=True):
+        if (directory / "checkpoints" / "last").is_dir() and (directory / "config.yaml").exists():
+            found = load_experiment(directory)
+            if replace(found, model=experiment.model) == experiment and _fits(found.model, experiment.model):
+                return directory
+    return None
+
+
+def _fits(fitted: Any, model: Any) -> bool:
+    """Return whether two model configurations agree in all but what the data fill in."""
+    filled = {"frame", "control"}
+    return {k: v for k, v in vars(fitted).items() if k not in filled} == {
+        k: v for k, v in vars(model).items() if k not in filled
+    }
 
 
 def load_experiment(directory: Path) -> Experiment[Any, Any]:

@@ -81,7 +81,7 @@ class Forecast:
                         for step in range(horizon):
                             one = values[:, step : step + 1]
                             tally.add(method, metric, {"steps ahead": step + 1}, one, baseline=baseline)
-                        tally.add(method, f"{metric}_mean", {"steps ahead": f"1-{horizon}"}, values, baseline=baseline)
+                        tally.add(method, f"{metric}_mean", {"horizon": horizon}, values, baseline=baseline)
             if k == 0:
                 n, before = self.shown, video[: self.shown, : self.context]
                 examples = {"video/truth": video[:n, : self.context + horizon], "context": torch.tensor(self.context)}

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import reduce, set_seed
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -177,9 +178,10 @@ class Trainer:
         wanted = saved or config.precision
         self.timings: dict[str, float] = {}
         if wanted == "auto":
-            device = Accelerator(cpu=use_cpu()).device
+            device = PartialState(cpu=use_cpu()).device
             batch = next(self.train.batches(0)).to(device)
             wanted, self.timings = agreed(fastest_precision(self.model.to(device), batch))
+        AcceleratorState._reset_state()  # a second training in this process may choose another precision
         self.accelerator = Accelerator(cpu=use_cpu(), mixed_precision="bf16" if wanted == "bfloat16" else "no")
         self.main = self.accelerator.is_main_process
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
