@@ -52,9 +52,20 @@ class SubpixelDecoder(nn.Module):
         """Return the pixel parameters of each frame."""
         x = self.linear(a).unflatten(1, self.grid).contiguous(memory_format=torch.channels_last)
         for layer in self.layers[:-1]:
-            x = F.relu(F.pixel_shuffle(layer(x), 2))
-        x = F.pixel_shuffle(self.layers[-1](x), 2)
+            x = F.relu(depth_to_space(layer(x)))
+        x = depth_to_space(self.layers[-1](x))
         return x[..., : self.frame[1], : self.frame[2]]
+
+
+def depth_to_space(x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b c i j"]:
+    """Spread groups of four channels over squares of four pixels.
+
+    A sub-pixel shuffle that orders the channels as (row, column, channel): in ``channels_last`` memory it then moves whole
+    runs of channels, which is faster than PyTorch's order (channel, row, column) forwards and backwards.
+    """
+    b, e, h, w = x.shape
+    squares = x.permute(0, 2, 3, 1).reshape(b, h, w, 2, 2, e // 4).permute(0, 1, 3, 2, 4, 5)
+    return squares.reshape(b, 2 * h, 2 * w, e // 4).permute(0, 3, 1, 2)
 
 
 def _halved(side: int, times: int) -> int:
