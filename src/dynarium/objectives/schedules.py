@@ -10,7 +10,7 @@ class Constant:
 
     value: float
 
-    def __call__(self, step: float) -> float:
+    def __call__(self, step: int | float) -> float:
         """Return the value at ``step``."""
         return self.value
 
@@ -27,7 +27,7 @@ class Linear:
     begin: int = 0
     until: int
 
-    def __call__(self, step: float) -> float:
+    def __call__(self, step: int | float) -> float:
         """Return the value at ``step``."""
         if step < self.begin or self.begin == self.until:
             return self.start if step < self.begin else self.end
@@ -44,7 +44,7 @@ class Staircase:
     floor: float = 0.0
     warmup: int = 0
 
-    def __call__(self, step: float) -> float:
+    def __call__(self, step: int | float) -> float:
         """Return the value at ``step``."""
         rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         return rise * max(self.floor, self.value * self.factor ** (step // self.every))
@@ -59,7 +59,7 @@ class Cosine:
     warmup: int = 0
     until: int
 
-    def __call__(self, step: float) -> float:
+    def __call__(self, step: int | float) -> float:
         """Return the value at ``step``."""
         if step < self.warmup:
             return self.value * (step + 1) / self.warmup
@@ -68,4 +68,4 @@ class Cosine:
 
 
 Schedule = Constant | Linear | Staircase | Cosine
-"""Any schedule: call it with the step."""
+"""Any schedule: call it with the step, or with ``math.inf`` for the value that it ends with."""
