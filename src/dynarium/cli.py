@@ -1,6 +1,7 @@
 """The command: find the sub-command, parse its arguments, call it. ``--help`` imports nothing heavy."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -66,14 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name, rest = _split(arguments)
         module, _, attribute = COMMANDS[name][0].partition(":")
         function = getattr(importlib.import_module(module), attribute)
-        return int(function(rest, prog=f"dynarium {name}") or 0)
+        status = int(function(rest, prog=f"dynarium {name}") or 0)
+        sys.stdout.flush()  # so that a reader who left is noticed here, not by the interpreter at its exit
+        return status
     except UserError as error:
         print(f"dynarium: error: {error}", file=sys.stderr)
         return 2
     except RunError as error:
         print(f"dynarium: error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of a pipe has left, e.g. ``| head``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk, a forbidden folder: the system's own word, without a traceback
         print(f"dynarium: error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)

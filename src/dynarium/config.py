@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import importlib
 import io
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -41,28 +42,36 @@ def from_dict(values: Any, declared: Any = Any, *, where: str = "config") -> Any
     """
     if isinstance(values, dict) and "class" in values:
         values = dict(values)
-        declared = _import_dataclass(values.pop("class"), where)
-    if dataclasses.is_dataclass(declared) and isinstance(declared, type):
-        return _structure(values, declared, where)
-    origin, arguments = typing.get_origin(declared), typing.get_args(declared)
-    if origin in (tuple, list) and isinstance(values, list | tuple):
-        variadic = origin is list or (len(arguments) == 2 and arguments[1] is Ellipsis)
-        kinds = [arguments[0]] * len(values) if variadic and arguments else list(arguments) or [Any] * len(values)
-        if len(kinds) != len(values):
-            raise UserError(f"{where}: expected {len(kinds)} values, got {len(values)}")
-        return origin(
-            from_dict(v, k, where=f"{where}[{i}]") for i, (v, k) in enumerate(zip(values, kinds, strict=True))
-        )
+        declared = _open_class(values.pop("class"), declared, where)
+    origin, arguments = typing.get_origin(declared) or declared, typing.get_args(declared)
+    if dataclasses.is_dataclass(origin) and isinstance(origin, type):
+        return _structure(values, origin, where)
+    if origin in (tuple, list):
+        return _sequence(values, origin, arguments, where)
+    if origin is dict and isinstance(values, dict):
+        kind = arguments[1] if arguments else Any
+        return {key: from_dict(value, kind, where=f"{where}.{key}") for key, value in values.items()}
     if origin in (typing.Union, types.UnionType):
         return _union(values, arguments, where)
     if origin is typing.Literal:
         if values not in arguments:
             raise UserError(f"{where}: expected one of {', '.join(map(repr, arguments))}, got {values!r}")
         return values
-    return _leaf(values, declared, where)
+    return _leaf(values, origin, where)
 
 
-def _import_dataclass(name: str, where: str) -> type:
+def _sequence(values: Any, kind: type, arguments: tuple[Any, ...], where: str) -> Any:
+    if not isinstance(values, list | tuple):
+        raise UserError(f"{where}: expected a list, got {values!r}")
+    variadic = kind is list or (len(arguments) == 2 and arguments[1] is Ellipsis)
+    kinds = [arguments[0]] * len(values) if variadic and arguments else list(arguments) or [Any] * len(values)
+    if len(kinds) != len(values):
+        raise UserError(f"{where}: expected {len(kinds)} values, got {len(values)}")
+    return kind(from_dict(v, k, where=f"{where}[{i}]") for i, (v, k) in enumerate(zip(values, kinds, strict=True)))
+
+
+def _open_class(name: Any, declared: Any, where: str) -> type:
+    """Import the class that a section names; where its type is not open, it must be (one of) the declared."""
     module, _, attribute = str(name).partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
@@ -70,6 +79,12 @@ def _import_dataclass(name: str, where: str) -> type:
         raise UserError(f"{where}.class: cannot import {name!r} ({error})") from None
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise UserError(f"{where}.class: {name!r} is not a configuration class")
+    members = [typing.get_origin(kind) or kind for kind in typing.get_args(declared) or (declared,)]
+    is_open = any(
+        kind in (Any, object) or getattr(kind, "_is_protocol", not isinstance(kind, type)) for kind in members
+    )
+    if not is_open and found not in members:
+        raise UserError(f"{where}.class: expected {_names(members)}, got {name!r}")
     return found
 
 
@@ -88,13 +103,16 @@ def _structure(values: Any, declared: type, where: str) -> Any:
 
 
 def _union(values: Any, arguments: tuple[Any, ...], where: str) -> Any:
-    messages = []
+    if type(values) in arguments:
+        return values
     for kind in sorted(arguments, key=lambda kind: kind is str):  # a string accepts nearly anything: try it last
-        try:
+        with contextlib.suppress(UserError):
             return from_dict(values, kind, where=where)
-        except UserError as error:
-            messages.append(str(error))
-    raise UserError(messages[0] if len(messages) == 1 else f"{where}: {values!r} fits none of {arguments}")
+    raise UserError(f"{where}: expected {_names(arguments)}, got {values!r}")
+
+
+def _names(kinds: Sequence[Any]) -> str:
+    return " or ".join("nothing" if kind is type(None) else getattr(kind, "__name__", str(kind)) for kind in kinds)
 
 
 def _leaf(values: Any, declared: Any, where: str) -> Any:
@@ -104,13 +122,11 @@ def _leaf(values: Any, declared: Any, where: str) -> Any:
         return None
     if declared is Path and isinstance(values, str):
         return Path(values)
-    if declared in (float, int) and isinstance(values, str):  # YAML 1.1 reads 1e-3 as text
-        try:
-            return declared(values)
-        except ValueError:
-            pass
-    if declared is float and isinstance(values, int) and not isinstance(values, bool):
-        return float(values)
+    if declared in (float, int) and isinstance(values, int | float | str) and not isinstance(values, bool):
+        with contextlib.suppress(ValueError, OverflowError):  # YAML 1.1 reads 1e-3 as text
+            number = values if isinstance(values, int) else float(values)
+            if declared is float or number == int(number):
+                return declared(number)
     if isinstance(declared, type) and declared is not object:
         wrong = not isinstance(values, declared) or (isinstance(values, bool) and declared is not bool)
         if wrong and not getattr(declared, "_is_protocol", False):
@@ -185,47 +201,61 @@ def parse_arguments(
     import tyro
 
     markers = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff, tyro.conf.ConsolidateSubcommandArgs)
-    settings: dict[str, Any] = (
-        {"prog": prog} if default is None else {"default": default, "prog": prog, "config": markers}
-    )
-    options = [o for action in tyro.extras.get_parser(kind, **settings)._actions for o in action.option_strings]
-    known, unknown = _split(arguments, options)
+    settings: dict[str, Any] = {} if default is None else {"default": default, "config": markers}
+    _, refused = _call_tyro(kind, arguments, prog, return_unknown_args=True, **settings)
+    strange = {word.partition("=")[0] for word in refused if word.startswith("--")}
+    known, unknown = _split(arguments, strange)
     if unknown and not allow_unknown:
         name = unknown[0].partition("=")[0]
-        raise UserError(f"{name}: unknown option{nearest(name, options)}")
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            value = tyro.cli(kind, args=known, **settings)
-    except SystemExit as stop:
-        if stop.code:
-            raise UserError(_one_line(complaint.getvalue()).replace(f"Missing from {prog}:", "missing")) from None
-        raise
+        raise UserError(f"{name}: unknown option{nearest(name, _options(kind, settings))}")
+    value = _call_tyro(kind, known, prog, **settings)
     return (value, unknown) if allow_unknown else value
 
 
-def _split(arguments: Sequence[str], options: list[str]) -> tuple[list[str], list[str]]:
-    """Split words into those of known options and those of unknown ones: an option owns the words up to the next."""
+def _call_tyro(kind: Any, arguments: Sequence[str], prog: str, **settings: Any) -> Any:
+    import tyro
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(kind, args=list(arguments), prog=prog, **settings)
+    except SystemExit as stop:
+        if stop.code:
+            raise UserError(_one_line(complaint.getvalue()).replace(f"Missing from {prog}:", "missing")) from None
+        raise  # --help
+
+
+def _split(arguments: Sequence[str], strange: set[str]) -> tuple[list[str], list[str]]:
+    """Split words into those of known options and those of strange ones: an option owns the words up to the next."""
     known: list[str] = []
     unknown: list[str] = []
     owner = known
     for word in arguments:
-        if word.startswith("-"):
-            is_known = word.partition("=")[0].replace("_", "-") in {option.replace("_", "-") for option in options}
-            owner = known if is_known else unknown if word.startswith("--") else owner
+        if word.startswith("--"):
+            owner = unknown if word.partition("=")[0] in strange else known
         owner.append(word)
     return known, unknown
 
 
+def _options(kind: Any, settings: dict[str, Any]) -> list[str]:
+    """Return the options that the help of ``kind`` lists."""
+    import tyro
+
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        tyro.cli(kind, args=["--help"], **settings)
+    return re.findall(r"^\W*?(--[\w.-]+)", text.getvalue(), flags=re.MULTILINE)
+
+
 def _one_line(box: str) -> str:
-    """Reduce an error that is drawn as a box of several sections to the words of its first section."""
+    """Reduce an error drawn as a titled box of sections to the words of its first section."""
     words: list[str] = []
-    for line in box.splitlines():
-        text = line.strip("│╭╮╰╯ \t")
-        if text.startswith("─") and words:
+    for line in box.strip().splitlines()[1:]:
+        text = line.strip("│╰╯ ")
+        is_rule = not text.strip("─-")
+        if is_rule and words:
             break
-        if not text.startswith("─"):
-            words += text.split()
+        words += [] if is_rule else text.split()
     return " ".join(words)
 
 

@@ -62,7 +62,7 @@ def _run(experiment: Any, seed: int, runs: Path) -> dict[str, Any]:
     rows = []
     for task in experiment.tasks:
         result = task.run(run.model, run.dataset)
-        run.files.write_result(result, dataset=str(run.dataset.directory), checkpoint=run.checkpoint)
+        run.files.write_result(result, dataset=str(run.dataset.directory), split=task.split, checkpoint=run.checkpoint)
         rows += [asdict(row) | {"task": result.task} for row in result.rows]
     environment = run.files.read_environment()
     return {
@@ -71,6 +71,8 @@ def _run(experiment: Any, seed: int, runs: Path) -> dict[str, Any]:
         "commit": environment.get("commit"),
         "versions": environment.get("versions"),
         "hardware": environment.get("hardware"),
+        "precision": environment.get("precision"),
+        "data": run.dataset.schema.content_hash,
         "wall_time": round(time.time() - start, 1),
         "rows": rows,
         "paper": [asdict(row) | {"standard_error": None} for row in paper_of(experiment.name)],

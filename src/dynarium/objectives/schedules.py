@@ -68,4 +68,4 @@ class Cosine:
 
 
 Schedule = Constant | Linear | Staircase | Cosine
-"""Any schedule: call it with the step."""
+"""Any schedule: call it with the step, or with ``math.inf`` for the value that it ends with."""
