@@ -1,1 +1,14 @@
-"""Tables, figures, animations, the HTML report."""
+"""Tables, figures, animations, the HTML report: whatever reads a run directory and shows it."""
+
+from pathlib import Path
+
+
+def write_report(run_directory: Path, out: Path | None = None) -> Path:
+    """Write the report of a run: one self-contained HTML file, ``report.html`` in the run directory by default.
+
+    Raises:
+        UserError: The directory does not exist or is no run.
+    """
+    from dynarium.reporting.report import write_report  # here, so that a table costs no drawing library
+
+    return write_report(run_directory, out)

@@ -1,0 +1,305 @@
+"""The sections of the report, each from what a run directory holds; a section without material is a quiet line."""
+
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import yaml
+
+from dynarium.reporting.charts import COLOURS, Series, area_chart, line_chart, path_chart, thinned, time_legend
+from dynarium.reporting.html import Html, join, tag
+from dynarium.reporting.page import section
+from dynarium.reporting.rows import Panel, panels, words
+from dynarium.reporting.runs import RunRecord, TaskRecord
+from dynarium.reporting.strips import MOST_FRAMES, animated, ordered, strip
+from dynarium.reporting.tables import Table, result_tables
+
+PREFERRED = {"smooth": 1, "filter": 2, "generate": 3, "generated": 3, "reconstruction": 4, "forecast": 1, "mean": 1}
+"""A method keeps its colour in all charts."""
+
+SEQUENCES = 3
+"""Sequences shown in pictures of single sequences."""
+
+TERMS = ("elbo", "log_", "kl", "reconstruction")
+"""Names of the parts of an objective: their charts come before the rest."""
+
+
+def results(run: RunRecord) -> Html:
+    """Show the tables of every task."""
+    if not any(record.rows for record in run.tasks):
+        return section("results", "Results", _quiet("No results yet: dynarium evaluate makes them."))
+    content = []
+    for record in run.tasks:
+        words_about = [f"{k} {v}" for k in ("dataset", "split", "checkpoint") if (v := record.about.get(k))]
+        content.append(tag("h3", words(record.task).capitalize()))
+        content.append(_quiet(" · ".join(words_about)) if words_about else None)
+        content += [_table(table) for table in result_tables(record.task, record.rows)]
+    return section("results", "Results", *content)
+
+
+def films(run: RunRecord) -> Html:
+    """Show film strips and animations of every task that left examples."""
+    content: list[Html] = []
+    for record in run.tasks:
+        found = ordered(record.group("video"))
+        if not found:
+            continue
+        observed, hidden = _observed(record, next(iter(found.values())).shape[:2])
+        count, steps = next(iter(found.values())).shape[:2]
+        content.append(tag("h3", words(record.task).capitalize()))
+        if observed is not None and (~observed).any():
+            swatch = tag("span", class_="swatch", aria_hidden="true")
+            content.append(tag("p", swatch, f"marks a frame that the model did not see ({hidden}).", class_="quiet"))
+        if steps > MOST_FRAMES:
+            content.append(_quiet(f"The strips show {MOST_FRAMES} of {steps} frames; the animation shows all."))
+        for b in range(min(count, SEQUENCES)):
+            content.append(strip(found, b, None if observed is None else observed[b], hidden))
+        content.append(animated(found, observed))
+    return section("films", "Films", *(content or [_quiet("No example films in this run's results.")]))
+
+
+def metric_charts(run: RunRecord) -> Html | None:
+    """Draw every table whose settings are numbers as lines with error bars, baselines dashed."""
+    charts = [
+        _metric_chart(record.task, panel)
+        for record in run.tasks
+        for panel in panels(record.rows)
+        if len(panel.axis) == 1 and len(panel.settings) > 1 and all(_is_number(s[0]) for s in panel.settings)
+    ]
+    if not charts:
+        return None
+    about = _quiet("Solid: the model. Dashed: bounds and trivial baselines. Bars: one standard error over sequences.")
+    return section("settings", "Across settings", about, tag("div", *charts, class_="charts wide"))
+
+
+def curves(run: RunRecord) -> Html:
+    """Draw the training curves: the loss first, then the parts of the objective, then the rest."""
+    names = sorted(run.scalars, key=lambda n: (n != "loss", not n.startswith(TERMS)))
+    charts = []
+    for name in names:
+        series = []
+        for split, colour in (("train", 1), ("val", 2)):
+            x, y = thinned(*run.series(name, split))
+            if x:
+                series.append(Series(label=split, x=x, y=y, colour=colour, marks=len(x) < 3))
+        if series:
+            charts.append(line_chart(series, title=words(name), x_label="step", robust=True))
+    if not charts:
+        return section("training", "Training", _quiet("No metrics were logged."))
+    many = tag("details", tag("summary", f"{len(charts) - 9} more"), _charts(charts[9:])) if len(charts) > 9 else None
+    return section("training", "Training", _charts(charts[:9]), many)
+
+
+def latents(run: RunRecord) -> Html | None:
+    """Draw the paths of the latents in the plane and over time, and the weights of the modes."""
+    content: list[Html] = []
+    for record in run.tasks:
+        observed, hidden = _observed(record, None)
+        blocks = [
+            _planes(record),
+            _over_time(record, observed),
+            _weights(record, observed),
+        ]
+        if any(blocks):
+            content.append(tag("h3", words(record.task).capitalize()))
+            if observed is not None and (blocks[1] or blocks[2]):
+                content.append(_quiet(f"Shaded stretches and amber marks: frames the model did not see ({hidden})."))
+            content += [block for block in blocks if block]
+    return section("latents", "Latent states", *content) if content else None
+
+
+def configuration(run: RunRecord) -> Html:
+    """Show configuration, environment and the commands that make this run again."""
+    config = run.config_text.strip() or "config.yaml is not there."
+    where = shlex.quote(str(run.directory))
+    commands = "\n".join(
+        [
+            f"dynarium train {shlex.quote(run.name)} --config {shlex.quote(str(run.directory / 'config.yaml'))}",
+            f"dynarium evaluate {where}",
+            f"dynarium report {where}",
+        ]
+    )
+    return section(
+        "again",
+        "Make it again",
+        tag(
+            "p",
+            "The configuration below is complete: with it, these commands make this run, its results and this page.",
+        ),
+        tag("pre", commands),
+        tag("details", tag("summary", "Configuration"), tag("pre", config)),
+        tag("details", tag("summary", "Environment"), _environment(run.environment)),
+        _quiet(f"Not in this page: {'; '.join(run.missing)}.") if run.missing else None,
+    )
+
+
+def _table(table: Table) -> Html:
+    heads = [
+        tag("th", c, scope="col", class_="name" if i < table.labels else None) for i, c in enumerate(table.columns)
+    ]
+    lines = []
+    for line in table.rows:
+        label = tag("span", f" {line.tag}", class_="tag") if line.tag else None
+        cells = [tag("th", line.cells[0].text, label, scope="row", class_="name")]
+        for cell in line.cells[1:]:
+            mark = tag("span", cell.mark, class_="mark") if cell.mark else None
+            cells.append(tag("td", tag("b", cell.text) if cell.best else cell.text, mark))
+        kind = " ".join(w for w, on in (("rule", line.rule), ("plain", line.tag)) if on)
+        lines.append(tag("tr", *cells, class_=kind or None))
+    caption = tag("caption", table.title.partition(": ")[2] or table.title)
+    body = tag("table", caption, tag("thead", tag("tr", *heads)), tag("tbody", *lines))
+    return join(tag("div", body, class_="scroll", tabindex=0), tag("p", table.note, class_="note"))
+
+
+def _metric_chart(task: str, panel: Panel) -> Html:
+    series = []
+    colours = _colours(list(panel.methods))
+    for method, kind in panel.methods.items():
+        points = [panel.points[method, s] for s in panel.settings if (method, s) in panel.points]
+        x = [float(s[0]) for s in panel.settings if (method, s) in panel.points]
+        errors = [p.standard_error for p in points]
+        series.append(
+            Series(
+                label=method,
+                x=x,
+                y=[p.value for p in points],
+                error=errors,
+                colour=colours[method],
+                dashed=kind != "model",
+                marks=kind == "model",
+            )
+        )
+    ticks = [float(s[0]) for s in panel.settings]
+    return line_chart(
+        series,
+        title=f"{words(task)}: {panel.title}",
+        x_label=words(panel.axis[0]),
+        zero=True,
+        x_ticks=ticks if len(ticks) <= 10 else None,
+    )
+
+
+def _colours(methods: list[str]) -> dict[str, int]:
+    """Give each method a colour: its own where it has one, else the next that is free."""
+    given = {m: PREFERRED[m] for m in methods if m in PREFERRED}
+    free = [c for c in range(1, COLOURS + 1) if c not in given.values()] or [COLOURS]
+    others = [m for m in methods if m not in given]
+    return given | {m: free[i % len(free)] for i, m in enumerate(others)}
+
+
+def _planes(record: TaskRecord) -> Html | None:
+    """Draw the encoded and the smoothed path of ``a`` and the true path, one chart each for a few sequences."""
+    found = record.group("latent")
+    lines = next((found[n] for n in ("a_smooth", "a", "a_filter") if _is_series(found.get(n), 2)), None)
+    dots = found.get("a") if lines is not None and lines is not found.get("a") else None
+    dots = dots if dots is not None and lines is not None and dots.shape == lines.shape else None
+    charts = []
+    state = record.examples.get("state")
+    state = state[..., :2] if _is_series(state, 2) else None  # type: ignore[index]
+    for b in range(min(len(lines), SEQUENCES) if lines is not None else 0):
+        assert lines is not None
+        plane, axes, note = _plane(lines)
+        hollow = None if dots is None else plane(dots[b])
+        note = note + ("hollow: encoded from the whole film" if hollow is not None else "")
+        charts.append(path_chart(plane(lines[b]), title=f"a, sequence {b + 1}{axes}", dots=hollow, note=note))
+    for b in range(min(len(state), SEQUENCES) if state is not None else 0):
+        assert state is not None
+        charts.append(path_chart(state[b], title=f"true state, sequence {b + 1}", note="first two dimensions"))
+    if not charts:
+        return None
+    last = (lines if lines is not None else state).shape[1] - 1  # type: ignore[union-attr]
+    return join(_charts(charts), time_legend(last))
+
+
+def _plane(points: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], str, str]:
+    """Return how to bring latents into the plane: as they are, or on their two main axes."""
+    if points.shape[-1] == 2:
+        return (lambda values: values), "", ""
+    flat = np.nan_to_num(points.reshape(-1, points.shape[-1]).astype(np.float64))
+    centre = flat.mean(axis=0)
+    axes = np.linalg.svd(flat - centre, full_matrices=False)[2][:2].T
+    return (lambda values: (np.nan_to_num(values) - centre) @ axes), "", f"two main axes of {points.shape[-1]}; "
+
+
+def _over_time(record: TaskRecord, observed: np.ndarray | None) -> Html | None:
+    """Draw z (or else a) over time, a line for each dimension."""
+    found = record.group("latent")
+    name = next((n for n in ("z_smooth", "z", "z_filter", "a_smooth", "a") if _is_series(found.get(n), 1)), None)
+    if name is None:
+        return None
+    charts = []
+    for b, path in enumerate(found[name][:SEQUENCES]):
+        steps = list(range(len(path)))
+        dimensions = range(min(path.shape[1], COLOURS))
+        series = [Series(label=f"{name[0]}{d + 1}", x=steps, y=path[:, d].tolist(), colour=d + 1) for d in dimensions]
+        bands = _stretches(observed, b, len(path))
+        title = f"{words(name)}, sequence {b + 1}"
+        charts.append(line_chart(series, title=title, x_label="step", log=False, bands=bands))
+    return _charts(charts)
+
+
+def _weights(record: TaskRecord, observed: np.ndarray | None) -> Html | None:
+    weights = record.examples.get("weights")
+    if not _is_series(weights, 1):
+        return None
+    charts = []
+    for b, shares in enumerate(np.nan_to_num(weights[:SEQUENCES])):  # type: ignore[index]
+        missing = [
+            t
+            for start, end in _stretches(observed, b, len(shares))
+            for t in range(round(start + 0.5), round(end + 0.5))
+        ]
+        charts.append(area_chart(shares.astype(float), title=f"mode weights, sequence {b + 1}", ticks=missing))
+    return _charts(charts)
+
+
+def _observed(record: TaskRecord, shape: tuple[int, ...] | None) -> tuple[np.ndarray | None, str]:
+    """Return which frames the model saw, if the examples tell, and the word for the others."""
+    mask, context = record.examples.get("mask"), record.examples.get("context")
+    if mask is not None and mask.ndim == 2 and shape in (None, mask.shape):
+        return mask.astype(bool), "missing"
+    if context is not None and context.size == 1 and shape is not None:
+        return np.broadcast_to(np.arange(shape[1]) < int(context.reshape(())), shape), "predicted"
+    return None, ""
+
+
+def _stretches(observed: np.ndarray | None, sequence: int, steps: int) -> list[tuple[float, float]]:
+    """Return the runs of unseen steps as intervals half a step wider on both sides."""
+    if observed is None or sequence >= len(observed) or observed.shape[1] != steps:
+        return []
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], observed[sequence], [True]]).astype(int)))
+    return [(float(a) - 0.5, float(b) - 0.5) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _environment(environment: dict[str, Any]) -> Html:
+    if not environment:
+        return _quiet("environment.json is not there.")
+    items = []
+    for key, value in environment.items():
+        text = ", ".join(f"{k} {_plain(v)}" for k, v in value.items()) if isinstance(value, dict) else _plain(value)
+        items += [tag("dt", words(str(key))), tag("dd", text or "–")]
+    return tag("dl", *items)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True).strip()
+    return "–" if value is None else str(value)
+
+
+def _charts(charts: list[Html]) -> Html:
+    return tag("div", *charts, class_="charts")
+
+
+def _quiet(text: str) -> Html:
+    return tag("p", text, class_="quiet")
+
+
+def _is_series(value: Any, least: int) -> bool:
+    """Tell whether an array is [b, t, d] of numbers with at least ``least`` dimensions d."""
+    return isinstance(value, np.ndarray) and value.ndim == 3 and value.dtype.kind in "fiu" and value.shape[2] >= least
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,160 @@
+"""Film strips and animations for the page: rows of frames with words beside them, missing frames marked."""
+
+from collections.abc import Mapping
+from io import BytesIO
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image
+
+from dynarium.errors import UserError
+from dynarium.reporting.html import Html, data_uri, join, tag
+from dynarium.reporting.pictures import to_bytes
+
+LABELS = {
+    "observed": "observed",
+    "filter": "filtered",
+    "smooth": "smoothed",
+    "reconstruction": "reconstructed",
+    "generate": "generated",
+    "mean": "forecast",
+}
+"""What a film strip of this name shows, where the name alone does not say it."""
+
+ORDER = ("truth", "observed", "filter", "smooth", "reconstruction", "generated", "generate", "deterministic", "mean")
+CELL, GAP = 44, 4
+MOST_FRAMES = 40
+MARK = (217, 119, 6)
+"""Amber, for frames that were not observed; seen on black and on white."""
+
+
+def ordered(videos: Mapping[str, np.ndarray]) -> dict[str, UInt8[np.ndarray, "b t h w 3"]]:
+    """Return the films as RGB bytes, truth first; those of another shape than the first cannot be aligned and go."""
+    rank = {name: i for i, name in enumerate(ORDER)}
+    films = {}
+    for name in sorted(videos, key=lambda n: rank.get(n, len(ORDER))):
+        try:
+            films[name] = to_bytes(videos[name])
+        except UserError:
+            continue
+    if not films:
+        return {}
+    shape = next(iter(films.values())).shape
+    return {name: film for name, film in films.items() if film.shape == shape}
+
+
+def strip(
+    films: Mapping[str, UInt8[np.ndarray, "b t h w 3"]],
+    sequence: int,
+    observed: Bool[np.ndarray, " t"] | None,
+    hidden: str,
+) -> Html:
+    """Draw the films of one sequence under each other, time to the right.
+
+    Args:
+        films: Films by name, from ``ordered``.
+        sequence: Which sequence to show.
+        observed: True where the model saw the frame; ``None``: nothing is marked.
+        hidden: The word for a frame that it did not see: ``missing`` or ``predicted``.
+    """
+    steps = next(iter(films.values())).shape[1]
+    shown = np.unique(np.linspace(0, steps - 1, min(steps, MOST_FRAMES)).round().astype(int))
+    pitch = CELL + GAP
+    width, height, top = len(shown) * pitch, len(films) * pitch, 18
+    pieces: list[str] = []
+    every = 1 if len(shown) <= 24 else 2
+    for i, t in enumerate(shown):
+        if i % every == 0:
+            pieces.append(tag("text", str(t), x=i * pitch + CELL / 2, y=12, text_anchor="middle"))
+    for r, (name, film) in enumerate(films.items()):
+        for i, t in enumerate(shown):
+            x, y = i * pitch, top + r * pitch
+            unseen = observed is not None and not observed[t]
+            if name == "observed" and unseen:
+                pieces.append(_missing(x, y))
+                continue
+            href = data_uri(_png(film[sequence, t]), "image/png")
+            pieces.append(tag("image", href=href, x=x, y=y, width=CELL, height=CELL, class_="pixels"))
+            if unseen and name not in ("truth", "observed"):
+                pieces.append(tag("rect", x=x - 1, y=y - 1, width=CELL + 2, height=CELL + 2, class_="unseen"))
+    labels = [tag("div", LABELS.get(name, name), class_="strip-label") for name in films]
+    alt = f"Film strip of sequence {sequence + 1}: {', '.join(LABELS.get(n, n) for n in films)}; {steps} steps"
+    if observed is not None:
+        alt += f", {int((~observed).sum())} {hidden}"
+    frame = f"0 0 {width} {height + top}"
+    drawing = tag("svg", *pieces, viewBox=frame, width=width, height=height + top, role="img", aria_label=alt)
+    return tag(
+        "div",
+        tag("div", tag("div", class_="strip-head"), *labels, class_="strip-labels"),
+        drawing,
+        class_="strip",
+        tabindex=0,
+    )
+
+
+def animated(
+    films: Mapping[str, UInt8[np.ndarray, "b t h w 3"]], observed: Bool[np.ndarray, "b t"] | None, fps: float = 8
+) -> Html:
+    """Make one looping picture of all films: a row for each film, a column for each sequence, all in step.
+
+    Readers who ask their system for less motion see the last frame instead.
+    """
+    first = next(iter(films.values()))
+    count, steps, height, width, _ = first.shape
+    count = min(count, 4)
+    border = 2
+    tall, wide = height + 2 * border + 2, width + 2 * border + 2
+    frames = []
+    for t in range(steps):
+        canvas = np.zeros((len(films) * tall, count * wide, 4), dtype=np.uint8)
+        for r, (name, film) in enumerate(films.items()):
+            for b in range(count):
+                unseen = observed is not None and not observed[b, t]
+                cell = canvas[r * tall : (r + 1) * tall - 2, b * wide : (b + 1) * wide - 2]
+                cell[..., 3] = 255
+                cell[..., :3] = MARK if unseen and name != "truth" else (90, 90, 90)
+                picture = _hatched(height, width) if unseen and name == "observed" else film[b, t]
+                cell[border:-border, border:-border, :3] = picture
+        frames.append(canvas)
+    moving, still = _webp(frames, fps), _webp(frames[-1:], fps)
+    labels = [tag("div", LABELS.get(name, name), class_="film-label") for name in films]
+    alt = f"Animation of {count} sequences: {', '.join(LABELS.get(n, n) for n in films)}"
+    image = tag("img", src=data_uri(moving, "image/webp"), alt=alt, class_="pixels", width=count * 84)
+    calm = tag("source", media="(prefers-reduced-motion: reduce)", srcset=data_uri(still, "image/webp"))
+    return tag("div", tag("div", *labels, class_="film-labels"), tag("picture", calm, image), class_="films")
+
+
+def _missing(x: float, y: float) -> Html:
+    """Draw a frame that is not there: an empty box, crossed out."""
+    box = tag("rect", x=x + 0.5, y=y + 0.5, width=CELL - 1, height=CELL - 1, class_="gone")
+    cross = tag("path", d=f"M{x + 14} {y + 14}l16 16m0 -16l-16 16", class_="cross")
+    return join(box, cross)
+
+
+def _hatched(height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    y, x = np.mgrid[:height, :width]
+    grey = np.where((x + y) % 6 < 2, 130, 70).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _png(frame: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    grey = bool((frame == frame[..., :1]).all())
+    buffer = BytesIO()
+    Image.fromarray(frame[..., 0] if grey else frame).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _webp(frames: list[UInt8[np.ndarray, "h w 4"]], fps: float) -> bytes:
+    images = [Image.fromarray(frame) for frame in frames]
+    buffer = BytesIO()
+    images[0].save(
+        buffer,
+        "WEBP",
+        save_all=True,
+        append_images=images[1:],
+        duration=round(1000 / fps),
+        loop=0,
+        lossless=True,
+        method=4,
+    )
+    return buffer.getvalue()
