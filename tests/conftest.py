@@ -1,12 +1,7 @@
 """Settings of all tests."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import settings
-
-sys.path.insert(0, str(Path(__file__).parent))  # the tiny world and model that several rooms' tests share
 
 # The same examples every time, and no time limit on each: a busy machine is no failure.
 settings.register_profile("dynarium", deadline=None, derandomize=True)

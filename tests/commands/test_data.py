@@ -1,0 +1,73 @@
+"""``dynarium data``, as a user runs it."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dynarium.cli import main
+from dynarium.data import Dataset
+
+SMALL = ["--train", "20", "--val", "6", "--test", "5", "--steps", "7"]
+
+
+@pytest.fixture(autouse=True)
+def made(_own_folder):
+    assert main(["data", "make", "bouncing-ball", "--out", "box", *SMALL, "--seed", "4"]) == 0
+
+
+def test_make_list_info(capsys):
+    dataset = Dataset("box")
+    assert dataset.schema.splits == {"train": 20, "val": 6, "test": 5}
+    assert dataset.shapes["video"] == (7, 1, 32, 32)
+    capsys.readouterr()
+    assert main(["data", "info", "box"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("train 20", "video", "(7, 1, 32, 32)", "uint8", "dynarium.systems.ball:BouncingBall", "seed 4"):
+        assert word in printed, word
+    assert main(["data", "list"]) == 0
+    assert "bouncing-ball-hexagon" in capsys.readouterr().out
+
+
+def test_make_refuses_and_forces(capsys):
+    old = Dataset("box").schema.content_hash
+    again = ["data", "make", "bouncing-ball", "--out", "box", *SMALL, "--seed", "5"]
+    assert main(again) == 2
+    assert "--force replaces it" in capsys.readouterr().err
+    assert Dataset("box").schema.content_hash == old
+    assert main([*again, "--force"]) == 0
+    assert Dataset("box").schema.content_hash != old
+
+
+def test_the_options_of_a_world(capsys):
+    assert main(["data", "make", "bouncing-ball", "--out", "slow", *SMALL, "--world.speed", "1", "2"]) == 0
+    state = Dataset("slow").read("train", range(20))["state"]
+    assert np.hypot(state[..., 2], state[..., 3]).max() <= 2.0001
+    assert Dataset("slow").schema.generator["speed"] == [1.0, 2.0]
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "make", "bouncing-ball", "--help-world"])
+    assert stop.value.code == 0
+    assert "--speed" in capsys.readouterr().out
+
+
+def test_show():
+    assert main(["data", "show", "box", "--sequences", "3", "--out", "pictures"]) == 0
+    with Image.open("pictures/train.png") as sheet:
+        assert len(sheet.convert("L").getcolors()) > 1
+    with Image.open("pictures/train.gif") as film:
+        assert film.n_frames == 7
+    assert main(["data", "show", "box", "--first", "20"]) == 2
+
+
+def test_verify(capsys):
+    assert main(["data", "verify", "box"]) == 0
+    with open("box/train/video-00000.npy", "r+b") as stream:
+        stream.truncate(500)
+    assert main(["data", "verify", "box"]) == 1
+    assert "video-00000.npy: truncated" in capsys.readouterr().out
+
+
+def test_export_and_import():
+    assert main(["data", "export", "box", "--out", "files", "--layout", "npz-images"]) == 0
+    assert main(["data", "import", "files", "--out", "back"]) == 0
+    a, b = (Dataset(d).read("test", range(5))["video"] for d in ("box", "back"))
+    assert np.array_equal(a, b)

@@ -1,0 +1,177 @@
+"""Every recipe, two steps long, through the real command; resume, reproduce, own data."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import dynarium as dy
+from dynarium import config
+from dynarium.cli import main
+from dynarium.recipes import PAPERS, RECIPES, experiment_of, find_run, load_run
+
+TINY = (
+    "--data.train",
+    "64",
+    "--data.val",
+    "32",
+    "--data.test",
+    "16",
+    "--data.workers",
+    "1",
+    "--training.batch-size",
+    "16",
+)
+QUICK = ("--training.steps", "2", "--training.validate-every", "1", "--training.checkpoint-every", "1")
+QUICK += ("--training.precision", "float32")
+
+
+def read(file):
+    return yaml.safe_load(Path(file).read_text())  # JSON is YAML
+
+
+def newest(folder="runs"):
+    return sorted(os.listdir(folder))[-1]
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_smoke(recipe, capsys):
+    assert main(["train", recipe, *TINY, *QUICK]) == 0
+    run = f"runs/{newest()}"
+    assert capsys.readouterr().out.strip() == f"run: {run}"
+    assert main(["evaluate", run, "--sequences", "6"]) == 0
+    printed = capsys.readouterr().out
+    assert "blank" in printed and "hold-last" in printed
+    assert main(["report", run]) == 0
+    for file in (
+        "config.yaml",
+        "metrics.jsonl",
+        "environment.json",
+        "report.html",
+        "results/impute.json",
+        "results/impute.npz",
+    ):
+        assert os.path.getsize(f"{run}/{file}") > 100, file
+    rows = read(f"{run}/results/impute.json")["rows"]
+    assert {"smooth", "filter", "generate", "reconstruction", "blank", "hold-last", "interpolate"} == {
+        r["method"] for r in rows
+    }
+    assert all(r["n"] <= 6 and np.isfinite(r["value"]) for r in rows)
+    # The published rows name settings that the recipe's tasks really ask.
+    asked = {(r["metric"], json.dumps(r["condition"], sort_keys=True)) for r in rows}
+    for paper in PAPERS[recipe] if recipe in PAPERS else ():  # noqa: SIM401
+        assert (paper.metric, json.dumps(paper.condition, sort_keys=True)) in asked
+
+
+def test_config_yaml_alone_recreates_the_run(tmp_path):
+    assert main(["train", "kvae-demo", *TINY, *QUICK]) == 0
+    first = f"runs/{newest()}"
+    assert main(["train", "kvae-demo", "--config", f"{first}/config.yaml", "--out", "again"]) == 0
+    second = f"again/{newest('again')}"
+    a, b = (load_file(f"{run}/checkpoints/last/weights.safetensors") for run in (first, second))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert read(f"{first}/config.yaml") == read(f"{second}/config.yaml")
+
+
+def test_resume_through_the_command_is_exact():
+    constant = ["--training.learning-rate.value", "0.001"]
+    longer = [word if word != "2" else "5" for word in QUICK]
+    assert main(["train", "kvae", *TINY, *QUICK, *constant, "--out", "short"]) == 0
+    assert main(["train", "--resume", f"short/{newest('short')}", "--training.steps", "5"]) == 0
+    assert main(["train", "kvae", *TINY, *longer, *constant, "--out", "long"]) == 0
+    a, b = (load_file(f"{r}/{newest(r)}/checkpoints/last/weights.safetensors") for r in ("short", "long"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_reproduce_prints_the_paper_beside_ours(capsys):
+    words = ["reproduce", "kvae-fraccaro2017", "--seeds", "0", "1", *TINY, *QUICK]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "0.0075" in printed and "hold-last" in printed
+    records = [read(f"results/kvae-fraccaro2017/seed-{s}.json") for s in (0, 1)]
+    assert records[0]["rows"] != records[1]["rows"]
+    assert records[0]["data"] == records[1]["data"]
+    assert {"commit", "versions", "hardware", "wall_time", "paper", "seed"} <= set(records[0])
+    before = os.listdir("runs")
+    assert main(words) == 0  # has results already: nothing is trained again
+    assert os.listdir("runs") == before
+
+
+def test_find_run_takes_the_same_experiment_only():
+    experiment = config.resolve(experiment_of("kvae-demo"), arguments=[*TINY, *QUICK])
+    dy.train(experiment, quiet=True)
+    found = find_run(experiment, Path("runs"))
+    assert found is not None and found.name == newest()
+    other = replace(experiment, training=replace(experiment.training, seed=5))
+    assert find_run(other, Path("runs")) is None
+
+
+def test_own_data_and_a_foreign_dataset():
+    random = np.random.default_rng(0)
+
+    def frames(n):
+        return random.random((n, 20, 24, 24)) > 0.8
+
+    dy.write_arrays("mine", {"train": {"video": frames(40)}, "val": {"video": frames(8)}, "test": {"video": frames(8)}})
+    assert main(["train", "kvae", "--data", "mine", *QUICK, "--training.batch-size", "8"]) == 0
+    run = load_run(f"runs/{newest()}")
+    batch = run.dataset.batch("test", range(3))
+    assert run.model.forecast(batch, horizon=5).shape == (1, 3, 5, 1, 24, 24)
+    np.savez("other.npz", images=frames(6).astype(np.float32), state=np.zeros((6, 20, 4), np.float32))
+    assert main(["data", "import", "other.npz", "--out", "other", "--split", "test"]) == 0
+    assert main(["evaluate", str(run.directory), "--data", "other", "--task", "impute", "--sequences", "4"]) == 0
+    assert read(run.directory / "results" / "impute-other.json")["dataset"] == "other"
+
+
+def test_online_training():
+    assert main(["train", "kvae-demo", *TINY, *QUICK, "--data.online", "True", "--data.window", "10"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "kvae-dmo"], "unknown recipe or model 'kvae-dmo'"),
+        (["train"], "expected either a recipe"),
+        (["train", "kvae-demo", "--data", "nowhere"], "--data: 'nowhere' is neither a world"),
+        (["train", "kvae-demo", "--training.stepz", "3"], "--training.stepz"),
+        (["train", "kvae-demo", "--training.steps", "0"], "training.steps: expected at least 1, got 0"),
+        (["train", "kvae-demo", "--model.modes", "0"], "model.modes: expected at least 1"),
+        (["train", "kvae-demo", "--training.steps", "many"], "--training.steps"),
+        (["train", "--resume", "nowhere"], "nowhere: not a run directory"),
+        (["evaluate", "nowhere"], "nowhere: not a run directory"),
+        (["report", "nowhere"], "nowhere"),
+        (["reproduce", "nothing"], "unknown recipe or model 'nothing'"),
+        (["data", "make", "bouncing-bal"], "unknown world 'bouncing-bal' (did you mean 'bouncing-ball'?)"),
+        (["data", "make", "pong", "--world.speeed", "3"], "--speeed"),
+        (["data", "make", "pong", "--speeed", "3"], "--speeed: unknown option"),
+        (["data", "info", "nowhere"], "nowhere: not a dataset"),
+        (["data", "verify", "nowhere"], "nowhere: not a dataset"),
+        (["data", "show", "nowhere"], "nowhere: not a dataset"),
+        (["data", "export", "nowhere", "--out", "x"], "nowhere: not a dataset"),
+        (["data", "import", "nowhere.npz", "--out", "x"], "nowhere.npz: no such file"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(words, message, capsys, tmp_path):
+    assert main(words) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1 and printed.err.startswith("dynarium: error: ")
+    assert printed.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_installed_command_runs():
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "dynarium", "train", "kvae-demo", *TINY, *QUICK, "--then", "evaluate", "report"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "report: runs/" in done.stdout
+    assert "step 2/2" in done.stderr
