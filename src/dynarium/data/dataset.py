@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ class Dataset:
     def __init__(self, directory: Path | str) -> None:
         self.directory = Path(directory)
         self.schema = Schema.read(self.directory)
-        self._rows: dict[tuple[str, str], list[torch.Tensor]] = {}
+        self._open: dict[tuple[str, str], list[np.ndarray]] = {}
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -49,21 +48,20 @@ class Dataset:
             raise UserError(f"{self.directory}: has no split {split!r}; it has {', '.join(self.schema.splits)}")
         return self.schema.splits[split]
 
-    def _maps(self, split: str, name: str) -> list[torch.Tensor]:
-        """Return the shards of a field as tensors over the memory maps."""
+    def _maps(self, split: str, name: str) -> list[np.ndarray]:
+        """Return the memory maps of a field's shards."""
         key = split, name
-        if key not in self._rows:
-            self._rows[key] = [
-                torch.from_numpy(self._map(shard_file(split, name, k), (n, *self.shapes[name]), name))
+        if key not in self._open:
+            self._open[key] = [
+                self._map(shard_file(split, name, k), (n, *self.shapes[name]), name)
                 for k, n in enumerate(self.schema.shards[split])
             ]
-        return self._rows[key]
+        return self._open[key]
 
     def _map(self, file: str, shape: tuple[int, ...], name: str) -> np.ndarray:
         path = self.directory / file
         try:
-            # "c": pages stay shared with the file, and torch gets the writable memory it insists on.
-            array = np.load(path, mmap_mode="c", allow_pickle=False)
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise UserError(f"{path}: missing or damaged shard ({error})") from None
         if array.shape != shape or array.dtype.name != self.schema.fields[name].dtype:
@@ -71,15 +69,15 @@ class Dataset:
             raise UserError(f"{path}: expected {wanted}, got {array.shape} {array.dtype.name}")
         return array
 
-    def gather(
+    def read(
         self,
         split: str,
         indices: Sequence[int] | np.ndarray,
         start: Sequence[int] | np.ndarray | int | None = None,
         steps: int | None = None,
         fields: Sequence[str] | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """Copy sequences, or windows of them, into new tensors.
+    ) -> dict[str, np.ndarray]:
+        """Copy sequences, or windows of them, into new arrays: one gather from the memory maps for each field.
 
         Args:
             split: Split to read.
@@ -92,71 +90,73 @@ class Dataset:
             UserError: Unknown split or field, an index or a window out of range, a damaged shard.
         """
         n = self.size(split)
-        index = torch.as_tensor(np.asarray(indices), dtype=torch.int64)
-        if len(index) and (int(index.min()) < 0 or int(index.max()) >= n):
-            raise UserError(
-                f"indices: expected 0 .. {n - 1} for split {split!r}, got {int(index.min())} .. {int(index.max())}"
-            )
-        first = torch.zeros(len(index), dtype=torch.int64)
-        if start is not None:
-            first = torch.as_tensor(np.asarray(start), dtype=torch.int64).expand(len(index))
-        steps = self.steps - int(first.max() if len(first) else 0) if steps is None else steps
-        if len(first) and (int(first.min()) < 0 or int(first.max()) + steps > self.steps or steps < 1):
-            raise UserError(
-                f"window: expected steps within 0 .. {self.steps}, got {steps} steps from {int(first.max())}"
-            )
-        gathered = {}
+        index = np.asarray(indices, dtype=np.int64)
+        if len(index) and (index.min() < 0 or index.max() >= n):
+            raise UserError(f"indices: expected 0 .. {n - 1} for split {split!r}, got {index.min()} .. {index.max()}")
+        first = np.broadcast_to(np.asarray(0 if start is None else start, dtype=np.int64), index.shape)
+        latest = int(first.max(initial=0))
+        steps = self.steps - latest if steps is None else steps
+        if first.min(initial=0) < 0 or latest + steps > self.steps or steps < 1:
+            raise UserError(f"window: expected steps within 0 .. {self.steps}, got {steps} steps from {latest}")
+        read = {}
         for name in self.shapes if fields is None else fields:
             if name not in self.shapes:
                 raise UserError(f"{self.directory}: has no field {name!r}; it has {', '.join(self.shapes)}")
             window = (first, steps) if name in STEPPED and steps < self.steps else None
-            gathered[name] = self._gather(self._maps(split, name), index, window)
-        if "length" in gathered and steps < self.steps:
-            length = gathered["length"]
-            gathered["length"] = (length.flatten() - first.to(length.dtype)).clamp(0, steps)
-        return gathered
+            read[name] = _gather(self._maps(split, name), index, window)
+        if "length" in read and steps < self.steps:
+            read["length"] = np.clip(read["length"].reshape(-1) - first, 0, steps)
+        return read
 
-    @staticmethod
-    def _gather(
-        shards: list[torch.Tensor], index: torch.Tensor, window: tuple[torch.Tensor, int] | None
-    ) -> torch.Tensor:
-        if len(shards) == 1:
-            return select(shards[0], index, window)
-        shape = shards[0].shape[1:] if window is None else (window[1], *shards[0].shape[2:])
-        out = torch.empty((len(index), *shape), dtype=shards[0].dtype)
-        first = 0
-        for shard in shards:
-            here = ((index >= first) & (index < first + len(shard))).nonzero().squeeze(1)
-            if len(here):
-                part = None if window is None else (window[0][here], window[1])
-                out[here] = select(shard, index[here] - first, part)
-            first += len(shard)
-        return out
+    def batch(
+        self,
+        split: str,
+        indices: Sequence[int] | np.ndarray,
+        start: Sequence[int] | np.ndarray | int | None = None,
+        steps: int | None = None,
+        fields: Sequence[str] | None = None,
+    ) -> SequenceBatch:
+        """Like ``read``, as a ``SequenceBatch``; by default of all the fields that a batch knows."""
+        fields = self.batch_fields if fields is None else fields
+        read = self.read(split, indices, start, steps, fields)
+        return as_batch({name: torch.from_numpy(array) for name, array in read.items()})
 
-    def read(self, split: str, indices: Any, **window: Any) -> dict[str, np.ndarray]:
-        """Like ``gather``, as NumPy arrays."""
-        return {name: value.numpy() for name, value in self.gather(split, indices, **window).items()}
-
-    def batch(self, split: str, indices: Any, **window: Any) -> SequenceBatch:
-        """Like ``gather``, as a ``SequenceBatch`` (fields that it does not know are left on disk)."""
-        fields = window.pop("fields", None) or [name for name in BATCH_FIELDS if name in self.shapes]
-        gathered = self.gather(split, indices, fields=fields, **window)
-        return as_batch(gathered)
+    @property
+    def batch_fields(self) -> list[str]:
+        """The fields that a batch knows; others stay on disk."""
+        return [name for name in BATCH_FIELDS if name in self.shapes]
 
     def __repr__(self) -> str:
         splits = ", ".join(f"{split} {n}" for split, n in self.schema.splits.items())
         return f"Dataset({str(self.directory)!r}: {splits}; {self.shapes})"
 
 
-def select(shard: torch.Tensor, index: torch.Tensor, window: tuple[torch.Tensor, int] | None) -> torch.Tensor:
-    """Gather whole sequences, or windows (first step of each, steps), by one ``index_select`` over contiguous rows."""
+def _gather(shards: list[np.ndarray], index: np.ndarray, window: tuple[np.ndarray, int] | None) -> np.ndarray:
+    if len(shards) == 1:
+        return _take(shards[0], index, window)
+    shape = shards[0].shape[1:] if window is None else (window[1], *shards[0].shape[2:])
+    out = np.empty((len(index), *shape), dtype=shards[0].dtype)
+    first = 0
+    for shard in shards:
+        here = ((index >= first) & (index < first + len(shard))).nonzero()[0]
+        if len(here):
+            out[here] = _take(shard, index[here] - first, None if window is None else (window[0][here], window[1]))
+        first += len(shard)
+    return out
+
+
+def _take(shard: np.ndarray, index: np.ndarray, window: tuple[np.ndarray, int] | None) -> np.ndarray:
+    """Gather whole sequences, or windows (first step of each, steps) as rows of one step.
+
+    ``np.take`` releases the interpreter and stays on one thread, so that it never disturbs the threads that train.
+    """
     if window is None:
-        return shard.reshape(len(shard), -1).index_select(0, index).view(len(index), *shard.shape[1:])
+        return np.take(shard.reshape(len(shard), -1), index, axis=0).reshape(len(index), *shard.shape[1:])
     first, steps = window
     t = shard.shape[1]
-    rows = (index * t + first)[:, None] + torch.arange(steps, device=index.device)
-    flat = shard.reshape(len(shard) * t, -1).index_select(0, rows.flatten())
-    return flat.view(len(index), steps, *shard.shape[2:])
+    rows = (index * t + first)[:, None] + np.arange(steps)
+    flat = np.take(shard.reshape(len(shard) * t, -1), rows.ravel(), axis=0)
+    return flat.reshape(len(index), steps, *shard.shape[2:])
 
 
 def as_batch(fields: dict[str, torch.Tensor]) -> SequenceBatch:

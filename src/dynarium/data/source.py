@@ -11,7 +11,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from dynarium.data.dataset import BATCH_FIELDS, STEPPED, Dataset, as_batch, select
+from dynarium.data.dataset import STEPPED, Dataset, as_batch
 from dynarium.data.generate import seeded, simulate_batch
 from dynarium.errors import UserError
 from dynarium.systems import System
@@ -101,11 +101,10 @@ class StoredSource:
         return size * self.dataset.size(self.split) < torch.cuda.mem_get_info(self.device)[0] / 4
 
     def _hold(self) -> dict[str, torch.Tensor]:
-        everything = self.dataset.gather(self.split, range(self.dataset.size(self.split)), fields=self._fields())
-        return {name: value.to(self._held_on) for name, value in everything.items()}
-
-    def _fields(self) -> list[str]:
-        return [name for name in BATCH_FIELDS if name in self.dataset.shapes]
+        everything = self.dataset.read(
+            self.split, range(self.dataset.size(self.split)), fields=self.dataset.batch_fields
+        )
+        return {name: torch.from_numpy(array).to(self._held_on) for name, array in everything.items()}
 
     def order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the sequences of an epoch in their order and the first step of each window."""
@@ -127,14 +126,24 @@ class StoredSource:
 
     def _read(self, index: np.ndarray, first: np.ndarray) -> SequenceBatch:
         if self._held is not None:
-            where = torch.from_numpy(index).to(self._held_on)
-            window = None if self.steps is None else (torch.from_numpy(first).to(self._held_on), self.steps)
-            return as_batch(
-                {name: select(value, where, window if name in STEPPED else None) for name, value in self._held.items()}
-            )
-        window = {} if self.steps is None else {"start": first, "steps": self.steps}
-        batch = self.dataset.batch(self.split, index, **window)
+            return as_batch(self._select(torch.from_numpy(index), torch.from_numpy(first)))
+        batch = self.dataset.batch(self.split, index, None if self.steps is None else first, self.steps)
         return batch if self.device is None else batch.to(self.device)
+
+    def _select(self, index: torch.Tensor, first: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Gather from what is held on the device."""
+        assert self._held is not None
+        index, first = index.to(self._held_on), first.to(self._held_on)
+        selected = {}
+        for name, held in self._held.items():
+            if self.steps is None or name not in STEPPED:
+                selected[name] = held.index_select(0, index)
+            else:
+                steps = first[:, None] + torch.arange(self.steps, device=self._held_on)
+                selected[name] = held[index[:, None], steps]
+        if self.steps is not None and "length" in selected:
+            selected["length"] = (selected["length"].flatten() - first).clamp(0, self.steps)
+        return selected
 
 
 class OnlineSource:

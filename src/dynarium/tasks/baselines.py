@@ -13,7 +13,7 @@ def background(dataset: Dataset) -> Float[Tensor, "c h w"]:
     """Return the blank scene: the median of every pixel over training frames (the test split is never looked at)."""
     split = "train" if "train" in dataset.schema.splits else next(iter(dataset.schema.splits))
     n = min(BACKGROUND_SEQUENCES, dataset.size(split))
-    video = dataset.gather(split, range(n), fields=["video"])["video"].flatten(0, 1)
+    video = torch.from_numpy(dataset.read(split, range(n), fields=["video"])["video"]).flatten(0, 1)
     video = video[:: max(1, len(video) // 2048)]
     return video.float().median(0).values / (255 if video.dtype == torch.uint8 else 1)
 
