@@ -11,6 +11,7 @@ from torch import Tensor
 from dynarium.errors import UserError
 from dynarium.rendering import antialiased_discs, antialiased_walls, hard_discs, hard_walls
 from dynarium.systems.billiards import fly, triangle_wave
+from dynarium.systems.checks import check_not_negative, check_positive, check_range, check_rendering
 from dynarium.systems.impulses import step_impulses
 from dynarium.systems.walls import HalfPlanes, half_planes
 from dynarium.types import Trajectory
@@ -82,12 +83,8 @@ class BouncingBall:
         check_range("speed", self.speed, low=0.0)
         if not all(map(math.isfinite, self.gravity)):
             raise UserError(f"gravity: expected two finite numbers, got {self.gravity}")
-        if not (math.isfinite(self.init_std) and self.init_std >= 0):
-            raise UserError(f"init_std: expected a standard deviation of at least 0, got {self.init_std}")
-        if self.rendering not in ("hard", "antialiased"):
-            raise UserError(f"rendering: expected 'hard' or 'antialiased', got {self.rendering!r}")
-        if self.corners is None and not (math.isfinite(self.inset) and self.inset >= 0):
-            raise UserError(f"inset: expected a distance of at least 0 px, got {self.inset}")
+        check_not_negative(init_std=self.init_std, inset=self.inset)
+        check_rendering(self.rendering)
         room = float(self._room().clearance(self._middle(torch.device("cpu"))).min())
         if room < 0:
             container = f"corners {self.corners}" if self.corners else f"extent {self.extent} and inset {self.inset}"
@@ -206,20 +203,6 @@ class BouncingBall:
         room = half_planes(self.corners, generator.device).shrunk(self.radius + _GAP)
         outwards = (offset @ room.normals.mT).clamp(min=1e-300)
         return middle + offset * (room.clearance(middle) / outwards).amin(-1, keepdim=True).clamp(max=1)
-
-
-def check_positive(**values: float) -> None:
-    """Raise a UserError that names the first value that is not positive and finite."""
-    for name, value in values.items():
-        if not (math.isfinite(value) and value > 0):
-            raise UserError(f"{name}: expected a positive number, got {value}")
-
-
-def check_range(name: str, values: tuple[float, float], low: float = -math.inf) -> None:
-    """Raise a UserError unless ``values`` is a finite (low, high) in order, not below ``low``."""
-    if not (all(map(math.isfinite, values)) and low <= values[0] <= values[1]):
-        floor = "" if math.isinf(low) else f" from {low} on"
-        raise UserError(f"{name}: expected (low, high) in order{floor}, got {values}")
 
 
 def bouncing_ball() -> BouncingBall:

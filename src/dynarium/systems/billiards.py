@@ -61,8 +61,8 @@ def fly(
 ) -> tuple[Float[Tensor, "b t k 2"], Float[Tensor, "b t k 2"]]:
     """Return positions and velocities of k discs of mass 1 at ``times``, energy and containment exact to rounding.
 
-    A disc that gravity presses on a wall without bouncing (initial conditions of measure zero) is given a hop of 1e-3 of
-    the speed that it gains in the mean time between the wanted times, so that sliding takes finitely many collisions.
+    A disc that gravity presses on a wall without bouncing (initial conditions of measure zero) is given a hop of 1e-3
+    of the speed that it gains in the mean time between the wanted times: sliding takes finitely many collisions.
 
     Args:
         position: Centres at time 0.
