@@ -5,14 +5,14 @@ import math
 from dynarium.errors import UserError
 
 
-def check_positive(**values: float) -> None:
+def check_positive(**values: float | int) -> None:
     """Raise a UserError that names the first value that is not positive and finite."""
     for name, value in values.items():
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"{name}: expected a positive number, got {value}")
 
 
-def check_not_negative(**values: float) -> None:
+def check_not_negative(**values: float | int) -> None:
     """Raise a UserError that names the first value that is negative or not finite."""
     for name, value in values.items():
         if not (math.isfinite(value) and value >= 0):
