@@ -29,6 +29,7 @@ lint: .venv/.lint  ## Check style, types and imports
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pyright
 
+docs: export NO_MKDOCS_2_WARNING = 1
 docs: .venv/.docs  ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict
 

@@ -65,13 +65,39 @@ def test_an_unknown_command_is_refused_in_one_line(arguments, expected, capsys):
     assert printed.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
-def test_an_unknown_option_is_refused_in_one_line(name, capsys):
-    if name in ("train", "reproduce"):
-        pytest.skip("takes dotted options of a recipe as well")
-    assert cli.main([*name.split(), "--no-such-option-anywhere"]) == 2
+REQUIRED = {
+    "data list": "",
+    "data make": "bouncing-ball",
+    "data info": "somewhere",
+    "data show": "somewhere",
+    "data verify": "somewhere",
+    "data import": "some.npz --out elsewhere",
+    "data export": "somewhere --out elsewhere",
+    "evaluate": "runs/some",
+    "report": "runs/some",
+}
+
+
+@pytest.mark.parametrize(("name", "arguments"), REQUIRED.items())
+def test_an_unknown_option_is_refused_in_one_line(name, arguments, capsys):
+    assert cli.main([*name.split(), *arguments.split(), "--no-such-option"]) == 2
     printed = capsys.readouterr().err
-    assert printed.startswith("dynarium: error: --no-such-option-anywhere: unknown option")
+    assert printed.startswith("dynarium: error: --no-such-option: unknown option")
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["train", "reproduce"])
+def test_an_unknown_option_of_a_recipe_names_the_nearest(name, capsys):
+    assert cli.main([name, "kvae-fraccaro2017", "--training.stepz", "3"]) == 2
+    expected = "dynarium: error: --training.stepz: unknown option (did you mean '--training.steps'?)\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("name", [*(name for name, arguments in REQUIRED.items() if arguments), "train", "reproduce"])
+def test_a_missing_argument_is_refused_in_one_line(name, capsys):
+    assert cli.main(name.split()) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("dynarium: error: ")
     assert printed.count("\n") == 1
 
 

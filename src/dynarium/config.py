@@ -221,7 +221,7 @@ def _call_tyro(kind: Any, arguments: Sequence[str], prog: str, **settings: Any) 
             return tyro.cli(kind, args=list(arguments), prog=prog, **settings)
     except SystemExit as stop:
         if stop.code:
-            raise UserError(_one_line(complaint.getvalue()).replace(f"Missing from {prog}:", "missing")) from None
+            raise UserError(_complaint(complaint.getvalue(), kind, prog)) from None
         raise  # --help
 
 
@@ -247,8 +247,10 @@ def _options(kind: Any, settings: dict[str, Any]) -> list[str]:
     return re.findall(r"^\W*?(--[\w.-]+)", text.getvalue(), flags=re.MULTILINE)
 
 
-def _one_line(box: str) -> str:
-    """Reduce an error drawn as a titled box of sections to the words of its first section."""
+def _complaint(box: str, kind: Any, prog: str) -> str:
+    """Reduce an error drawn as a titled box of sections to the words of its first section; name what is missing."""
+    import tyro
+
     words: list[str] = []
     for line in box.strip().splitlines()[1:]:
         text = line.strip("│╰╯ ")
@@ -256,7 +258,11 @@ def _one_line(box: str) -> str:
         if is_rule and words:
             break
         words += [] if is_rule else text.split()
-    return " ".join(words)
+    line = " ".join(words).replace(f"Missing from {prog}:", "missing")
+    hints = typing.get_type_hints(typing.get_origin(kind) or kind, include_extras=True)
+    names = [name for name, hint in hints.items() if tyro.conf.Positional in getattr(hint, "__metadata__", ())]
+    # tyro calls a positional argument by its type.
+    return re.sub(r"^missing (?!-)\S+", f"missing {names[0].upper()}:", line) if len(names) == 1 else line
 
 
 def _closed(kind: Any, value: Any) -> Any:

@@ -28,7 +28,7 @@ class Options:
 class Needy:
     """Do something with a name."""
 
-    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    name: Annotated[str, tyro.conf.Positional]
     """What to do it with."""
 
 
@@ -61,7 +61,7 @@ def test_the_value_of_an_unknown_option_is_no_positional():
         (Options, ["--then"], "--then"),
         (Options, ["x", "stray"], "stray"),
         (Options, ["-q"], "-q"),
-        (Needy, [], "NAME"),
+        (Needy, [], "missing NAME: What to do it with."),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_argument(options, words, part, capsys):

@@ -16,5 +16,5 @@ def gaussian_log_likelihood(
     x: Float[Tensor, "*b"], mean: Float[Tensor, "*b"], variance: Float[Tensor, "*#b"] | float
 ) -> Float[Tensor, "*b"]:
     """Return log N(x; mean, variance), elementwise: ``-(log(2 pi v) + (x - m)^2 / v) / 2``."""
-    log_variance = math.log(variance) if isinstance(variance, float) else variance.log()
+    log_variance = variance.log() if isinstance(variance, Tensor) else math.log(variance)
     return -0.5 * (math.log(2 * math.pi) + log_variance + (x - mean).square() / variance)

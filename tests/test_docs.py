@@ -1,0 +1,53 @@
+"""What the documentation says is run."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dynarium.recipes
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def python_of(page):
+    """Return the Python blocks of a page, joined: a page is read from top to bottom."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert blocks
+    return compile("\n".join(blocks), page, "exec")
+
+
+def test_own_data(tmp_path, monkeypatch):
+    experiment_of = dynarium.recipes.experiment_of
+
+    def short(name, data):
+        experiment = experiment_of(name, data)
+        return replace(experiment, training=replace(experiment.training, steps=2, batch_size=8))
+
+    monkeypatch.setattr(dynarium.recipes, "experiment_of", short)
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    np.save("frames.npy", (rng.random((80, 12, 16, 16)) > 0.9).astype(np.uint8) * 255)
+    names = {}
+    exec(python_of("own-data.md"), names)
+    assert names["future"].shape == (1, 8, 20, 1, 16, 16)
+    assert names["filled"].shape == (8, 12, 1, 16, 16)
+    assert names["loss"].isfinite()
+
+
+def test_inference():
+    names = {}
+    exec(python_of("inference.md"), names)
+    assert names["paths"].shape == (10, 8, 50, 2)
+    assert names["evidence"].isfinite().all()
+
+
+@pytest.mark.parametrize("page", sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")))
+def test_commands_in_the_docs_exist(page):
+    from dynarium.cli import COMMANDS
+
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for words in re.findall(r"^(?:.*`)?dynarium ((?:data )?[a-z]+)\b", text, re.MULTILINE):
+        assert words in COMMANDS
