@@ -26,7 +26,7 @@ def _log(value: float) -> float:
     return math.log10(value) if value > 0 else -300.0
 
 
-def even_ticks(low: float, high: float, count: int = 5) -> list[float]:
+def even_ticks(low: float, high: float, count: int = 6) -> list[float]:
     """Return round numbers in ``low..high``, about ``count`` of them."""
     if not high > low:
         return [low]
