@@ -78,7 +78,7 @@ def line_chart(
     labels = tick_labels(ticks)
     left = 10 + 6.4 * max(map(len, labels), default=1)
     horizontal = Axis(0.0 if robust else float(x.min()), float(x.max()), left + 8, WIDTH - 12)
-    vertical = Axis(low, high, HEIGHT - 36, 10, log)
+    vertical = Axis(low, high, HEIGHT - 36, 10.0, log)
     parts = [_frame(horizontal, vertical, ticks, labels, x_label, x_ticks, left)]
     for start, end in bands:
         parts.insert(0, _band(horizontal, vertical, start, end))
@@ -97,13 +97,13 @@ def area_chart(
     title: str,
     x_label: str = "step",
     names: Sequence[str] = (),
-    ticks: Sequence[float] = (),
+    ticks: Sequence[int] = (),
 ) -> Html:
     """Draw shares [t, k] of one as stacked areas over the steps; ``ticks`` are steps to mark below the areas."""
     steps, modes = shares.shape
     left = 34.0
-    horizontal = Axis(0, max(1, steps - 1), left, WIDTH - 12)
-    vertical = Axis(0.0, 1.0, HEIGHT - 44, 10)
+    horizontal = Axis(0.0, float(max(1, steps - 1)), left, WIDTH - 12)
+    vertical = Axis(0.0, 1.0, HEIGHT - 44, 10.0)
     edges = np.concatenate([np.zeros((steps, 1)), np.cumsum(shares, axis=1)], axis=1)
     areas = []
     for k in range(modes):
@@ -118,11 +118,12 @@ def area_chart(
 
 def path_chart(points: np.ndarray, *, title: str, dots: np.ndarray | None = None) -> Html:
     """Draw a path [t, 2] in the plane, coloured from its first step to its last; ``dots`` [t, 2] are drawn hollow."""
+    points = points.astype(np.float64)
     everything = points if dots is None else np.concatenate([points, dots])
     everything = everything[np.isfinite(everything).all(axis=1)]
     if not len(everything):
         return tag("figure", tag("figcaption", title), tag("p", "no finite values", class_="quiet"), class_="chart")
-    (x_low, y_low), (x_high, y_high) = everything.min(axis=0), everything.max(axis=0)
+    (x_low, y_low), (x_high, y_high) = everything.min(axis=0).tolist(), everything.max(axis=0).tolist()
     # One unit is as long on both axes: a path keeps its shape.
     size, height = max(x_high - x_low, y_high - y_low, 1e-9) * 1.1, 260.0
     x_mid, y_mid = (x_low + x_high) / 2, (y_low + y_high) / 2
@@ -131,7 +132,7 @@ def path_chart(points: np.ndarray, *, title: str, dots: np.ndarray | None = None
     vertical = Axis(y_mid - size / 2, y_mid + size / 2, height, 0.0)
     parts = [tag("rect", x=left, y=0.5, width=height, height=height - 1, class_="box")]
     if dots is not None:
-        for t, (x, y) in enumerate(dots):
+        for t, (x, y) in enumerate(dots.astype(np.float64)):
             if math.isfinite(x) and math.isfinite(y):
                 colour = f"hollow t{_time(t, len(dots))}"
                 parts.append(tag("circle", cx=horizontal(x), cy=vertical(y), r=4, class_=colour))

@@ -238,9 +238,9 @@ def _over_time(record: TaskRecord, observed: np.ndarray | None) -> Html | None:
         return None
     charts = []
     for b, path in enumerate(found[name][:SEQUENCES]):
-        steps = list(range(len(path)))
+        steps = [float(t) for t in range(len(path))]
         dimensions = range(min(path.shape[1], COLOURS))
-        series = [Series(label=f"{name[0]}{d + 1}", x=steps, y=path[:, d].tolist(), colour=d + 1) for d in dimensions]
+        series = [Series(label=f"{name[0]}{d + 1}", x=steps, y=path[:, d].astype(float).tolist(), colour=d + 1) for d in dimensions]
         bands = _stretches(observed, b, len(path))
         title = f"{words(name)}, sequence {b + 1}"
         charts.append(line_chart(series, title=title, x_label="step", log=False, bands=bands))

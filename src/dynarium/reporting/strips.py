@@ -99,7 +99,7 @@ def animated(
     films: Mapping[str, UInt8[np.ndarray, "b t h w 3"]],
     observed: Bool[np.ndarray, "b t"] | None,
     hidden: str,
-    fps: float = 8,
+    fps: float | int = 8,
 ) -> Html:
     """Make one looping picture of all films: a row for each film, a column for each sequence, all in step.
 
@@ -135,7 +135,7 @@ def animated(
     return tag("div", tag("div", *labels, class_="film-labels"), tag("picture", calm, image), class_="films")
 
 
-def _missing(x: float, y: float) -> Html:
+def _missing(x: int, y: int) -> Html:
     """Draw a frame that is not there: an empty box, crossed out."""
     box = tag("rect", x=x + 0.5, y=y + 0.5, width=CELL - 1, height=CELL - 1, class_="gone")
     cross = tag("path", d=f"M{x + 14} {y + 14}l16 16m0 -16l-16 16", class_="cross")
@@ -155,7 +155,7 @@ def _png(frame: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return buffer.getvalue()
 
 
-def _webp(frames: list[UInt8[np.ndarray, "h w 4"]], fps: float) -> bytes:
+def _webp(frames: list[UInt8[np.ndarray, "h w 4"]], fps: float | int) -> bytes:
     images = [Image.fromarray(frame) for frame in frames]
     buffer = BytesIO()
     images[0].save(
