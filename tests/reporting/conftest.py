@@ -72,6 +72,18 @@ def _row(method: str, metric: str, condition: dict[str, Any], value: float, base
 
 
 @pytest.fixture
+def impute_rows() -> list[dict[str, Any]]:
+    """Rows in which the smoother wins at p = .2 and .5 and loses to the blank frame at .8."""
+    return rows()
+
+
+@pytest.fixture
+def ball() -> np.ndarray:
+    """Four short films of a ball, uint8."""
+    return ball_video(4, 6)[0]
+
+
+@pytest.fixture
 def run_directory(tmp_path: Path) -> Path:
     """A whole run directory, in the layout of docs/architecture.md."""
     directory = tmp_path / "runs" / "20260102-030405-kvae-demo"

@@ -1,6 +1,6 @@
 """Charts as inline SVG, in the colour classes of the page (``c1``.. ``c8``, ``t0``.. ``t9``), so they follow its mode.
 
-Sizes are in units of about one CSS pixel on a phone: a chart is 400 wide, and its text stays legible there.
+Sizes are in units of about one CSS pixel on a phone: a chart is 340 wide, and its text stays legible there.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 from dynarium.reporting.html import Html, join, tag
 from dynarium.reporting.scales import Axis, even_ticks, log_ticks, tick_labels
 
-WIDTH, HEIGHT = 400.0, 240.0
+WIDTH, HEIGHT = 340.0, 220.0
 COLOURS = 8
 TIMES = 10
 
@@ -49,7 +49,8 @@ def line_chart(
         x_label: What the horizontal axis shows.
         zero: Start the vertical axis at zero, unless it is logarithmic.
         log: Logarithmic vertical axis; ``None``: where all values are positive and span a factor of more than 30.
-        robust: Let extreme values (the first steps of a training) leave the picture, and say so.
+        robust: Begin the horizontal axis at zero; let its first tenth (the first steps of a training) leave the picture
+            where it would flatten the rest, and say so.
         bands: Stretches of the horizontal axis to shade.
         x_ticks: Ticks of the horizontal axis, if not evenly spaced ones.
     """
@@ -63,10 +64,11 @@ def line_chart(
     low, high = float(y.min()), float(y.max())
     clipped = False
     if robust and not log and len(y) >= 20:
-        inner_low, inner_high = np.quantile(y, [0.03, 0.97])
-        reach = 1.0 * (inner_high - inner_low)
-        clipped = low < inner_low - reach or high > inner_high + reach
-        low, high = max(low, inner_low - reach * 0.15), min(high, inner_high + reach * 0.15)
+        start = 0.1 * float(x.max())
+        later = [v for one in series for u, v in zip(one.x, one.y, strict=True) if u >= start and math.isfinite(v)]
+        inner_low, inner_high = (min(later), max(later)) if later else (low, high)
+        clipped = high - low > 3 * (inner_high - inner_low) > 0
+        low, high = (inner_low, inner_high) if clipped else (low, high)
     if log:
         low, high = low / 1.15, high * 1.15
     else:
@@ -75,8 +77,8 @@ def line_chart(
     ticks = log_ticks(low, high) if log else even_ticks(low, high)
     labels = tick_labels(ticks)
     left = 10 + 6.4 * max(map(len, labels), default=1)
-    horizontal = Axis(float(x.min()), float(x.max()), left + 8, WIDTH - 12)
-    vertical = Axis(low, high, HEIGHT - 36, 10, log)
+    horizontal = Axis(0.0 if robust else float(x.min()), float(x.max()), left + 8, WIDTH - 12)
+    vertical = Axis(low, high, HEIGHT - 36, 10.0, log)
     parts = [_frame(horizontal, vertical, ticks, labels, x_label, x_ticks, left)]
     for start, end in bands:
         parts.insert(0, _band(horizontal, vertical, start, end))
@@ -85,7 +87,7 @@ def line_chart(
         x0, width, height = left, WIDTH - left, HEIGHT - 36
         drawn = tag("svg", drawn, x=x0, y=0, width=width, height=height, viewBox=f"{x0:g} 0 {width:g} {height:g}")
     parts.append(drawn)
-    notes = [w for w, on in (("logarithmic", log), ("extremes leave the picture", clipped)) if on]
+    notes = [w for w, on in (("logarithmic", log), ("first steps cut off", clipped)) if on]
     return _figure(title, ", ".join(notes), parts, legend(series) if len(series) > 1 else None)
 
 
@@ -95,13 +97,13 @@ def area_chart(
     title: str,
     x_label: str = "step",
     names: Sequence[str] = (),
-    ticks: Sequence[float] = (),
+    ticks: Sequence[int] = (),
 ) -> Html:
     """Draw shares [t, k] of one as stacked areas over the steps; ``ticks`` are steps to mark below the areas."""
     steps, modes = shares.shape
     left = 34.0
-    horizontal = Axis(0, max(1, steps - 1), left, WIDTH - 12)
-    vertical = Axis(0.0, 1.0, HEIGHT - 44, 10)
+    horizontal = Axis(0.0, float(max(1, steps - 1)), left, WIDTH - 12)
+    vertical = Axis(0.0, 1.0, HEIGHT - 44, 10.0)
     edges = np.concatenate([np.zeros((steps, 1)), np.cumsum(shares, axis=1)], axis=1)
     areas = []
     for k in range(modes):
@@ -114,22 +116,23 @@ def area_chart(
     return _figure(title, "", [frame, *areas, *marks], tag("div", *keys, class_="legend"))
 
 
-def path_chart(points: np.ndarray, *, title: str, dots: np.ndarray | None = None, note: str = "") -> Html:
+def path_chart(points: np.ndarray, *, title: str, dots: np.ndarray | None = None) -> Html:
     """Draw a path [t, 2] in the plane, coloured from its first step to its last; ``dots`` [t, 2] are drawn hollow."""
+    points = points.astype(np.float64)
     everything = points if dots is None else np.concatenate([points, dots])
     everything = everything[np.isfinite(everything).all(axis=1)]
     if not len(everything):
         return tag("figure", tag("figcaption", title), tag("p", "no finite values", class_="quiet"), class_="chart")
-    (x_low, y_low), (x_high, y_high) = everything.min(axis=0), everything.max(axis=0)
+    (x_low, y_low), (x_high, y_high) = everything.min(axis=0).tolist(), everything.max(axis=0).tolist()
     # One unit is as long on both axes: a path keeps its shape.
-    size, height = max(x_high - x_low, y_high - y_low, 1e-9) * 1.1, 300.0
+    size, height = max(x_high - x_low, y_high - y_low, 1e-9) * 1.1, 260.0
     x_mid, y_mid = (x_low + x_high) / 2, (y_low + y_high) / 2
-    left = (WIDTH - height) / 2
+    left = 0.5
     horizontal = Axis(x_mid - size / 2, x_mid + size / 2, left, left + height)
     vertical = Axis(y_mid - size / 2, y_mid + size / 2, height, 0.0)
     parts = [tag("rect", x=left, y=0.5, width=height, height=height - 1, class_="box")]
     if dots is not None:
-        for t, (x, y) in enumerate(dots):
+        for t, (x, y) in enumerate(dots.astype(np.float64)):
             if math.isfinite(x) and math.isfinite(y):
                 colour = f"hollow t{_time(t, len(dots))}"
                 parts.append(tag("circle", cx=horizontal(x), cy=vertical(y), r=4, class_=colour))
@@ -139,7 +142,7 @@ def path_chart(points: np.ndarray, *, title: str, dots: np.ndarray | None = None
         parts.append(tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=f"line t{_time(t, len(placed) - 1)}"))
     for t, (x, y) in enumerate(placed):
         parts.append(tag("circle", cx=x, cy=y, r=2.2, class_=f"dot t{_time(t, len(placed))}"))
-    return _figure(title, note, parts, None, height=height)
+    return _figure(title, "", parts, None, size=(height + 1, height))
 
 
 def time_legend(last: int) -> Html:
@@ -175,9 +178,11 @@ def _key(label: str, colour: str, kind: str) -> Html:
     return tag("span", drawing, " ", label, class_="key")
 
 
-def _figure(title: str, note: str, parts: Sequence[str], below: Html | None, height: float = HEIGHT) -> Html:
+def _figure(
+    title: str, note: str, parts: Sequence[str], below: Html | None, size: tuple[float, float] = (WIDTH, HEIGHT)
+) -> Html:
     label = title + (f" ({note})" if note else "")
-    drawing = tag("svg", *parts, viewBox=f"0 0 {WIDTH:g} {height:g}", role="img", aria_label=label)
+    drawing = tag("svg", *parts, viewBox=f"0 0 {size[0]:g} {size[1]:g}", role="img", aria_label=label)
     caption = tag("figcaption", title, tag("span", " ", note, class_="quiet") if note else None)
     return tag("figure", caption, drawing, below, class_="chart")
 

@@ -15,7 +15,7 @@ class Html(str):
     __slots__ = ()
 
 
-def tag(name: str, /, *children: str | None, **attributes: str | float | bool | None) -> Html:
+def tag(name: str, /, *children: str | None, **attributes: str | float | int | None) -> Html:
     """Write one element.
 
     Args:

@@ -71,7 +71,7 @@ def contact_sheet(
     return path
 
 
-def animation(video: Array, path: Path, *, fps: float = 10, sequences: int = 16, size: int = 96) -> Path:
+def animation(video: Array, path: Path, *, fps: float | int = 10, sequences: int = 16, size: int = 96) -> Path:
     """Write a GIF that loops, several sequences side by side in a grid.
 
     Args:
@@ -91,7 +91,7 @@ def animation(video: Array, path: Path, *, fps: float = 10, sequences: int = 16,
 
 
 def gif_bytes(
-    video: Array, *, fps: float = 10, size: int = 96, sequences: int = 16, columns: int | None = None
+    video: Array, *, fps: float | int = 10, size: int = 96, sequences: int = 16, columns: int | None = None
 ) -> bytes:
     """Return the bytes of a looping GIF of the sequences in a grid of ``columns`` (default: about square)."""
     if not fps > 0:

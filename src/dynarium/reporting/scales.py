@@ -15,18 +15,18 @@ class Axis:
     end: float
     log: bool = False
 
-    def __call__(self, value: float) -> float:
+    def __call__(self, value: float | int) -> float:
         """Return where a value lies in the picture, never beyond one picture's height outside the frame."""
         low, high, value = (_log(self.low), _log(self.high), _log(value)) if self.log else (self.low, self.high, value)
         share = (value - low) / (high - low) if high > low else 0.5
         return self.start + min(2.0, max(-1.0, share)) * (self.end - self.start)
 
 
-def _log(value: float) -> float:
+def _log(value: float | int) -> float:
     return math.log10(value) if value > 0 else -300.0
 
 
-def even_ticks(low: float, high: float, count: int = 5) -> list[float]:
+def even_ticks(low: float, high: float, count: int = 6) -> list[float]:
     """Return round numbers in ``low..high``, about ``count`` of them."""
     if not high > low:
         return [low]

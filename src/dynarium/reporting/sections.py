@@ -34,7 +34,11 @@ def results(run: RunRecord) -> Html:
         words_about = [f"{k} {v}" for k in ("dataset", "split", "checkpoint") if (v := record.about.get(k))]
         content.append(tag("h3", words(record.task).capitalize()))
         content.append(_quiet(" · ".join(words_about)) if words_about else None)
-        content += [_table(table) for table in result_tables(record.task, record.rows)]
+        tables = result_tables(record.task, record.rows)
+        for table, following in zip(tables, [*tables[1:], None], strict=True):
+            content.append(_table(table))
+            if following is None or following.note != table.note:
+                content.append(tag("p", table.note, class_="note"))
     return section("results", "Results", *content)
 
 
@@ -53,9 +57,9 @@ def films(run: RunRecord) -> Html:
             content.append(tag("p", swatch, f"marks a frame that the model did not see ({hidden}).", class_="quiet"))
         if steps > MOST_FRAMES:
             content.append(_quiet(f"The strips show {MOST_FRAMES} of {steps} frames; the animation shows all."))
+        content.append(animated(found, observed, hidden))
         for b in range(min(count, SEQUENCES)):
             content.append(strip(found, b, None if observed is None else observed[b], hidden))
-        content.append(animated(found, observed))
     return section("films", "Films", *(content or [_quiet("No example films in this run's results.")]))
 
 
@@ -144,12 +148,14 @@ def _table(table: Table) -> Html:
         cells = [tag("th", line.cells[0].text, label, scope="row", class_="name")]
         for cell in line.cells[1:]:
             mark = tag("span", cell.mark, class_="mark") if cell.mark else None
-            cells.append(tag("td", tag("b", cell.text) if cell.best else cell.text, mark))
+            value, sign, error = cell.text.partition(" ± ")
+            shown = join(value, tag("span", sign, error, class_="plus") if sign else None)
+            cells.append(tag("td", tag("b", shown) if cell.best else shown, mark))
         kind = " ".join(w for w, on in (("rule", line.rule), ("plain", line.tag)) if on)
         lines.append(tag("tr", *cells, class_=kind or None))
     caption = tag("caption", table.title.partition(": ")[2] or table.title)
     body = tag("table", caption, tag("thead", tag("tr", *heads)), tag("tbody", *lines))
-    return join(tag("div", body, class_="scroll", tabindex=0), tag("p", table.note, class_="note"))
+    return tag("div", body, class_="scroll", tabindex=0)
 
 
 def _metric_chart(task: str, panel: Panel) -> Html:
@@ -197,29 +203,31 @@ def _planes(record: TaskRecord) -> Html | None:
     charts = []
     state = record.examples.get("state")
     state = state[..., :2] if _is_series(state, 2) else None  # type: ignore[index]
+    plane, about = (None, []) if lines is None else _plane(lines)
     for b in range(min(len(lines), SEQUENCES) if lines is not None else 0):
-        assert lines is not None
-        plane, axes, note = _plane(lines)
+        assert lines is not None and plane is not None
         hollow = None if dots is None else plane(dots[b])
-        note = note + ("hollow: encoded from the whole film" if hollow is not None else "")
-        charts.append(path_chart(plane(lines[b]), title=f"a, sequence {b + 1}{axes}", dots=hollow, note=note))
+        charts.append(path_chart(plane(lines[b]), title=f"a, sequence {b + 1}", dots=hollow))
     for b in range(min(len(state), SEQUENCES) if state is not None else 0):
         assert state is not None
-        charts.append(path_chart(state[b], title=f"true state, sequence {b + 1}", note="first two dimensions"))
+        charts.append(path_chart(state[b], title=f"true state, sequence {b + 1}"))
     if not charts:
         return None
     last = (lines if lines is not None else state).shape[1] - 1  # type: ignore[union-attr]
-    return join(_charts(charts), time_legend(last))
+    about += ["circles: encoded from the whole film"] if dots is not None else []
+    about += ["true state: its first two dimensions"] if state is not None else []
+    note = f"In the plane, coloured by time; {'; '.join(about)}." if about else "In the plane, coloured by time."
+    return join(_quiet(note), time_legend(last), tag("div", *charts, class_="charts paths"))
 
 
-def _plane(points: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], str, str]:
-    """Return how to bring latents into the plane: as they are, or on their two main axes."""
+def _plane(points: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], list[str]]:
+    """Return how to bring latents into the plane, as they are or on their two main axes, and that in words."""
     if points.shape[-1] == 2:
-        return (lambda values: values), "", ""
+        return (lambda values: values), []
     flat = np.nan_to_num(points.reshape(-1, points.shape[-1]).astype(np.float64))
     centre = flat.mean(axis=0)
     axes = np.linalg.svd(flat - centre, full_matrices=False)[2][:2].T
-    return (lambda values: (np.nan_to_num(values) - centre) @ axes), "", f"two main axes of {points.shape[-1]}; "
+    return (lambda values: (np.nan_to_num(values) - centre) @ axes), [f"a: the two main axes of {points.shape[-1]}"]
 
 
 def _over_time(record: TaskRecord, observed: np.ndarray | None) -> Html | None:
@@ -230,9 +238,9 @@ def _over_time(record: TaskRecord, observed: np.ndarray | None) -> Html | None:
         return None
     charts = []
     for b, path in enumerate(found[name][:SEQUENCES]):
-        steps = list(range(len(path)))
+        steps = [float(t) for t in range(len(path))]
         dimensions = range(min(path.shape[1], COLOURS))
-        series = [Series(label=f"{name[0]}{d + 1}", x=steps, y=path[:, d].tolist(), colour=d + 1) for d in dimensions]
+        series = [Series(label=f"{name[0]}{d + 1}", x=steps, y=path[:, d].astype(float).tolist(), colour=d + 1) for d in dimensions]
         bands = _stretches(observed, b, len(path))
         title = f"{words(name)}, sequence {b + 1}"
         charts.append(line_chart(series, title=title, x_label="step", log=False, bands=bands))

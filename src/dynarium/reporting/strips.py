@@ -22,7 +22,10 @@ LABELS = {
 """What a film strip of this name shows, where the name alone does not say it."""
 
 ORDER = ("truth", "observed", "filter", "smooth", "reconstruction", "generated", "generate", "deterministic", "mean")
-CELL, GAP = 44, 4
+CELL, GAP = 41, 6
+UNMARKED = frozenset({"truth", "observed", "reconstruction", "generated", "generate"})
+"""Films that do not depend on which frames were observed."""
+
 MOST_FRAMES = 40
 MARK = (217, 119, 6)
 """Amber, for frames that were not observed; seen on black and on white."""
@@ -75,8 +78,8 @@ def strip(
                 continue
             href = data_uri(_png(film[sequence, t]), "image/png")
             pieces.append(tag("image", href=href, x=x, y=y, width=CELL, height=CELL, class_="pixels"))
-            if unseen and name not in ("truth", "observed"):
-                pieces.append(tag("rect", x=x - 1, y=y - 1, width=CELL + 2, height=CELL + 2, class_="unseen"))
+            if unseen and name != "truth" and (name not in UNMARKED or hidden == "predicted"):
+                pieces.append(tag("rect", x=x, y=y + CELL + 1, width=CELL, height=3, class_="unseen"))
     labels = [tag("div", LABELS.get(name, name), class_="strip-label") for name in films]
     alt = f"Film strip of sequence {sequence + 1}: {', '.join(LABELS.get(n, n) for n in films)}; {steps} steps"
     if observed is not None:
@@ -93,15 +96,20 @@ def strip(
 
 
 def animated(
-    films: Mapping[str, UInt8[np.ndarray, "b t h w 3"]], observed: Bool[np.ndarray, "b t"] | None, fps: float = 8
+    films: Mapping[str, UInt8[np.ndarray, "b t h w 3"]],
+    observed: Bool[np.ndarray, "b t"] | None,
+    hidden: str,
+    fps: float | int = 8,
 ) -> Html:
     """Make one looping picture of all films: a row for each film, a column for each sequence, all in step.
+
+    Frames that the model had to infer have an amber border; those that were not ``observed`` are hatched.
 
     Readers who ask their system for less motion see the last frame instead.
     """
     first = next(iter(films.values()))
     count, steps, height, width, _ = first.shape
-    count = min(count, 4)
+    count = min(count, 6)
     border = 2
     tall, wide = height + 2 * border + 2, width + 2 * border + 2
     frames = []
@@ -110,9 +118,12 @@ def animated(
         for r, (name, film) in enumerate(films.items()):
             for b in range(count):
                 unseen = observed is not None and not observed[b, t]
+                marked = (
+                    unseen and name != "truth" and (name == "observed" or name not in UNMARKED or hidden == "predicted")
+                )
                 cell = canvas[r * tall : (r + 1) * tall - 2, b * wide : (b + 1) * wide - 2]
                 cell[..., 3] = 255
-                cell[..., :3] = MARK if unseen and name != "truth" else (90, 90, 90)
+                cell[..., :3] = MARK if marked else (90, 90, 90)
                 picture = _hatched(height, width) if unseen and name == "observed" else film[b, t]
                 cell[border:-border, border:-border, :3] = picture
         frames.append(canvas)
@@ -124,7 +135,7 @@ def animated(
     return tag("div", tag("div", *labels, class_="film-labels"), tag("picture", calm, image), class_="films")
 
 
-def _missing(x: float, y: float) -> Html:
+def _missing(x: int, y: int) -> Html:
     """Draw a frame that is not there: an empty box, crossed out."""
     box = tag("rect", x=x + 0.5, y=y + 0.5, width=CELL - 1, height=CELL - 1, class_="gone")
     cross = tag("path", d=f"M{x + 14} {y + 14}l16 16m0 -16l-16 16", class_="cross")
@@ -144,7 +155,7 @@ def _png(frame: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return buffer.getvalue()
 
 
-def _webp(frames: list[UInt8[np.ndarray, "h w 4"]], fps: float) -> bytes:
+def _webp(frames: list[UInt8[np.ndarray, "h w 4"]], fps: float | int) -> bytes:
     images = [Image.fromarray(frame) for frame in frames]
     buffer = BytesIO()
     images[0].save(

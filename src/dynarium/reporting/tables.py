@@ -38,13 +38,13 @@ class Table:
     labels: int = 1
 
 
-def result_tables(task: str, rows: Iterable[Any]) -> list[Table]:
+def result_tables(task: str, rows: Iterable[Any], *, over: str = "sequences") -> list[Table]:
     """Make the tables of a task's rows (mappings or ``types.Row``): one for each metric and kind of mask.
 
-    A row is a method, a column a setting, a cell value ± standard error over sequences. In each column the best of the
-    model's methods is marked best where it beats every trivial baseline, and with the baseline it loses to where not.
+    A row is a method, a column a setting, a cell value ± standard error (``over`` says over what). In each column the
+    best of the model's methods is marked best where it beats every trivial baseline; where not, with what it loses to.
     """
-    return [_result_table(task, panel) for panel in panels(rows)]
+    return [_result_table(task, panel, over) for panel in panels(rows)]
 
 
 def paper_table(recipe: str, records: Sequence[Mapping[str, Any]]) -> Table:
@@ -107,9 +107,8 @@ def print_table(table: Table) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=240, no_color=True)
-    printed = RichTable(
-        title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
+    console.print(Text(table.title, "bold"))
+    printed = RichTable(box=box.HORIZONTALS, pad_edge=False)
     for i, column in enumerate(table.columns):
         printed.add_column(Text(column), justify="left" if i < table.labels else "right", no_wrap=True)
     for line in table.rows:
@@ -141,7 +140,7 @@ def markdown(table: Table) -> str:
     return "\n".join([*head, *body, *(["", _escaped(table.note)] if table.note else [])]) + "\n"
 
 
-def _result_table(task: str, panel: Panel) -> Table:
+def _result_table(task: str, panel: Panel, over: str) -> Table:
     records = panel.points.values()
     digits = _decimals([r.value for r in records], [r.standard_error for r in records])
     emphasis = {setting: _verdict(panel, setting) for setting in panel.settings}
@@ -157,10 +156,11 @@ def _result_table(task: str, panel: Panel) -> Table:
         lines.append(Line(cells=tuple(cells), tag=tag, rule=before is not None and before != kind))
         before = kind
     sizes = sorted({record.n for record in records if record.n})
-    count = f", n = {sizes[0]}" if len(sizes) == 1 else f", n = {sizes[0]} to {sizes[-1]}" if sizes else ""
+    count = f"{sizes[0]} " if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} " if sizes else ""
+    spread = f"{count}sequences" if over == "sequences" else f"{over} of {count}sequences"
     arrow = "higher" if higher_is_better(panel.metric) else "lower"
     kinds = set(panel.methods.values())
-    notes = [f"mean ± standard error over sequences{count}; {arrow} is better."]
+    notes = [f"Mean ± standard error over {spread}; {arrow} is better."]
     notes += ["Bold: the model's best, where it beats every trivial row."] if {"model", "baseline"} <= kinds else []
     notes += ["A bound sees the frames that the others must infer."] if "bound" in kinds else []
     return Table(

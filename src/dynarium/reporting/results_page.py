@@ -1,0 +1,134 @@
+"""The page of results in the documentation, written from ``results/<recipe>/*.json`` and from nothing else.
+
+``python -m dynarium.reporting.results_page results docs/results.md``
+"""
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from dynarium.errors import UserError
+from dynarium.reporting.rows import words
+from dynarium.reporting.tables import markdown, paper_table, result_tables
+
+HEAD = """\
+# Results
+
+<!-- Written by `python -m dynarium.reporting.results_page`; changes by hand are lost. -->
+
+Every number on this page comes from a file in `results/`, which says with which commit, versions and hardware it was
+made. A recipe's experiment is run again by `dynarium reproduce RECIPE`.
+"""
+
+
+def results_page(results: Path) -> str:
+    """Write the page of all recipes in a folder of results as Markdown.
+
+    Raises:
+        UserError: The folder does not exist, or a file in it is no record of results.
+    """
+    results = Path(results)
+    if not results.is_dir():
+        raise UserError(f"results: expected a folder of results, got {str(results)!r}, which is no directory")
+    recipes = {d.name: [_read(f) for f in sorted(d.glob("*.json"))] for d in sorted(results.iterdir()) if d.is_dir()}
+    parts = [_recipe(name, sorted(records, key=_seed)) for name, records in recipes.items() if records]
+    return "\n".join([HEAD, *(parts or ["There are no results yet.\n"])])
+
+
+def pooled(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of several seeds as one: the mean over seeds, and the standard error over seeds.
+
+    Of a number that only one seed has, the row stays as it is, with its standard error over sequences.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        for row in record.get("rows") or ():
+            key = json.dumps([row.get(k) for k in ("task", "method", "metric", "condition")], sort_keys=True)
+            groups.setdefault(key, []).append(row)
+    found = []
+    for rows in groups.values():
+        values = [
+            row["value"] for row in rows if isinstance(row.get("value"), int | float) and math.isfinite(row["value"])
+        ]
+        if len(values) > 1:
+            rows = [{**rows[0], "value": mean(values), "standard_error": stdev(values) / math.sqrt(len(values))}]
+        found.append(rows[0])
+    return found
+
+
+def _recipe(name: str, records: list[dict[str, Any]]) -> str:
+    parts = [f"## {name}\n", _provenance(records)]
+    if any(record.get("paper") for record in records):
+        parts.append(markdown(paper_table(name, records)))
+    rows = pooled(records)
+    for task in dict.fromkeys(str(row.get("task", "results")) for row in rows):
+        over = f"{len(records)} seeds" if len(records) > 1 else "sequences"
+        asked = [row for row in rows if str(row.get("task", "results")) == task]
+        parts += [markdown(table) for table in result_tables(task, asked, over=over)]
+    return "\n".join(parts)
+
+
+def _provenance(records: list[dict[str, Any]]) -> str:
+    lines = ["| seed | commit | wall time | hardware | versions |", "| --: | :-- | --: | :-- | :-- |"]
+    for record in records:
+        wall = record.get("wall_time")
+        minutes = f"{wall / 60:.1f} min" if isinstance(wall, int | float) else "–"
+        commit = f"`{str(record['commit'])[:10]}`" if record.get("commit") else "–"
+        cells = [
+            str(record.get("seed", "–")),
+            commit,
+            minutes,
+            _flat(record.get("hardware")),
+            _flat(record.get("versions")),
+        ]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{words(str(k))} {v}" for k, v in value.items() if v is not None) or "–"
+    return str(value) if value else "–"
+
+
+def _seed(record: Mapping[str, Any]) -> tuple[bool, Any]:
+    seed = record.get("seed")
+    return (False, seed) if isinstance(seed, int) else (True, str(seed))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"results: {file} cannot be read ({error})") from None
+    if not isinstance(record, dict) or not isinstance(record.get("rows"), list):
+        raise UserError(f"results: {file}: expected a mapping with rows, as dynarium reproduce writes it")
+    return record
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page: the arguments are the folder of results and the Markdown file."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if len(arguments) != 2:
+        print("usage: python -m dynarium.reporting.results_page RESULTS FILE.md", file=sys.stderr)
+        return 2
+    try:
+        text = results_page(Path(arguments[0]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    path = Path(arguments[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+    print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,161 @@
+import math
+from typing import Any
+
+import pytest
+
+from dynarium.reporting.rows import higher_is_better, panels, record_of
+from dynarium.reporting.tables import Cell, Table, markdown, paper_table, print_table, result_tables
+from dynarium.types import Row
+
+Rows = list[dict[str, Any]]
+
+
+def lines_of(table: Table) -> dict[str, tuple[Cell, ...]]:
+    return {line.cells[table.labels - 1].text: line.cells for line in table.rows}
+
+
+def one(
+    method: str, value: float | None, baseline: bool = False, metric: str = "mse", **condition: Any
+) -> dict[str, Any]:
+    return {
+        "method": method,
+        "metric": metric,
+        "condition": condition,
+        "value": value,
+        "standard_error": 0.001,
+        "n": 10,
+        "baseline": baseline,
+    }
+
+
+def test_one_table_for_each_metric_and_kind_of_mask(impute_rows: Rows) -> None:
+    tables = result_tables("impute", impute_rows)
+    assert [t.title for t in tables] == [
+        "impute: wrong pixels missing · mask random",
+        "impute: wrong pixels missing · mask block",
+        "impute: wrong pixels all · mask random",
+    ] or {len(t.columns) for t in tables} == {4, 5}
+    random = next(t for t in tables if "missing · mask random" in t.title)
+    assert random.columns == ("method", "p = 0.2", "p = 0.5", "p = 0.8")
+    assert lines_of(random)["smooth"][1].text == "0.0061 ± 0.0002"
+    assert "500 sequences" in random.note
+
+
+def test_model_first_then_bound_then_trivial(impute_rows: Rows) -> None:
+    lines = result_tables("impute", impute_rows)[0].rows
+    assert [line.tag for line in lines] == ["", "", "bound", "trivial", "trivial", "trivial"]
+    assert [line.rule for line in lines] == [False, False, True, True, False, False]
+
+
+def test_best_is_marked_only_where_it_beats_every_trivial_row(impute_rows: Rows) -> None:
+    table = result_tables("impute", impute_rows)[0]
+    smooth = lines_of(table)["smooth"]
+    assert [cell.best for cell in smooth] == [False, True, True, False]
+    assert [cell.mark for cell in smooth] == ["", "", "", "loses to blank"]
+    others = [cell for name, cells in lines_of(table).items() if name != "smooth" for cell in cells]
+    assert not any(cell.best or cell.mark for cell in others)
+
+
+def test_a_tie_is_no_victory() -> None:
+    table = result_tables("t", [one("filter", 0.5, p=0.1), one("blank", 0.5, baseline=True, p=0.1)])[0]
+    assert lines_of(table)["filter"][1] == Cell(text="0.500 ± 0.001", mark="ties with blank")
+
+
+@pytest.mark.parametrize(("metric", "wins"), [("r2", True), ("mse", False), ("negative_log_likelihood", False)])
+def test_direction_follows_the_metric(metric: str, wins: bool) -> None:
+    assert higher_is_better(metric) is wins
+    table = result_tables("t", [one("probe", 0.9, metric=metric), one("mean", 0.1, baseline=True, metric=metric)])[0]
+    assert lines_of(table)["probe"][1].best is wins
+
+
+def test_missing_values_are_dashes_and_never_best() -> None:
+    rows = [one("smooth", None, p=0.2), one("filter", 0.3, p=0.2), one("filter", 0.4, p=0.5)]
+    table = result_tables("t", rows)[0]
+    assert [c.text for c in lines_of(table)["smooth"]] == ["smooth", "–", "–"]
+    assert lines_of(table)["filter"][1].best
+
+
+def test_rows_as_dataclasses_and_as_mappings_are_the_same() -> None:
+    row = Row(method="smooth", metric="mse", condition={"p": 0.5}, value=0.25, standard_error=math.nan, n=3)
+    record = record_of(row)
+    assert (record.value, record.kind, record.condition) == (0.25, "model", {"p": 0.5})
+    assert lines_of(result_tables("t", [row])[0])["smooth"][1].text == "0.25"
+
+
+def test_settings_of_different_names_do_not_share_a_table() -> None:
+    found = panels([one("smooth", 0.1, p=0.5), one("smooth", 0.2, steps=3)])
+    assert [panel.axis for panel in found] == [("p",), ("steps",)]
+
+
+def test_settings_are_sorted_as_numbers() -> None:
+    panel = panels([one("smooth", 0.1, steps=s) for s in (15, 3, 1)])[0]
+    assert panel.settings == ((1,), (3,), (15,))
+
+
+def records(values: list[float]) -> list[dict[str, Any]]:
+    paper = [
+        {"method": m, "metric": "mse", "condition": {"mask": "random", "p": 0.5}, "value": v, "standard_error": None}
+        for m, v in (("smooth", 0.0075), ("AE-RNN", 0.0095))
+    ]
+    return [
+        {
+            "seed": seed,
+            "rows": [
+                one("smooth", value, mask="random", p=0.5),
+                one("smooth", 0.9, mask="random", p=0.8),
+                one("blank", 0.014, baseline=True, mask="random", p=0.5),
+                one("blank", 0.014, baseline=True, mask="random", p=0.8),
+            ],
+            "paper": paper,
+        }
+        for seed, value in enumerate(values)
+    ]
+
+
+def test_paper_table_over_seeds() -> None:
+    table = paper_table("kvae", records([0.0070, 0.0074, 0.0072]))
+    lines = lines_of(table)
+    # Standard error of (70, 74, 72): standard deviation 2, over the square root of 3.
+    assert [c.text for c in lines["smooth"][-3:]] == ["0.0075", "0.0072 ± 0.0001", "-0.0003"]
+    assert lines["smooth"][-1].best
+    assert [c.text for c in lines["AE-RNN"][-3:]] == ["0.0095", "–", "–"]
+    assert [c.text for c in lines["blank"][-3:]] == ["–", "0.0140 ± 0.0000", "–"]
+    assert [line.tag for line in table.rows] == ["", "", "trivial"], "no trivial row at a setting the paper lacks"
+    assert "over 3 seeds" in table.note
+
+
+def test_paper_table_of_one_seed_has_the_error_over_sequences() -> None:
+    table = paper_table("kvae", records([0.0080]))
+    assert [c.text for c in lines_of(table)["smooth"][-3:]] == ["0.0075", "0.0080 ± 0.0010", "+0.0005"]
+    assert not lines_of(table)["smooth"][-1].best
+    assert "one seed" in table.note
+
+
+def test_paper_table_without_records() -> None:
+    assert paper_table("kvae", []).rows == ()
+
+
+def test_print_is_plain_and_whole_without_a_terminal(impute_rows: Rows, capsys: pytest.CaptureFixture[str]) -> None:
+    for table in result_tables("impute", impute_rows):
+        print_table(table)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    for text in ("0.0158 ± 0.0004", "loses to blank", "hold-last (trivial)", "steps = 15", "reconstruction (bound)"):
+        assert text in out
+
+
+def test_brackets_in_names_are_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(result_tables("[red]t", [one("[bold]x", 1.0)])[0])
+    out = capsys.readouterr().out
+    assert "[bold]x" in out
+    assert "[red]t" in out
+
+
+def test_markdown(impute_rows: Rows) -> None:
+    text = markdown(result_tables("impute", impute_rows)[0])
+    lines = text.splitlines()
+    assert lines[2] == "| method | p = 0.2 | p = 0.5 | p = 0.8 |"
+    assert lines[3] == "| :-- | --: | --: | --: |"
+    assert lines[4] == "| smooth | **0.0061 ± 0.0002** | **0.0075 ± 0.0002** | 0.0158 ± 0.0004 (loses to blank) |"
+    assert {line.count("|") for line in lines if line.startswith("|")} == {5}
+    assert "a\\|b" in markdown(result_tables("t", [one("a|b", 1.0)])[0])
