@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from dynarium.commands.parse import parse
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -20,7 +22,7 @@ class Options:
 
 def report(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium report``."""
-    options = tyro.cli(Options, args=list(arguments), prog=prog)
+    options = parse(Options, arguments, prog)
 
     from dynarium.reporting import write_report
 
