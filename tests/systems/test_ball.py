@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 
@@ -5,6 +6,7 @@ import pymunk
 import pytest
 import torch
 
+from dynarium.config import from_dict, to_dict
 from dynarium.errors import UserError
 from dynarium.systems import WORLDS
 from dynarium.systems.ball import (
@@ -168,6 +170,12 @@ def test_impossible_parameters_are_refused_in_one_line(options, message):
     with pytest.raises(UserError) as caught:
         BouncingBall(**options)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", FAMILY)
+def test_a_saved_configuration_gives_the_same_world(make):
+    world = make()
+    assert from_dict(json.loads(json.dumps(to_dict(world)))) == world
 
 
 def test_balls_that_do_not_fit_are_refused():
