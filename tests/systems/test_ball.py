@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 
@@ -5,6 +6,7 @@ import pymunk
 import pytest
 import torch
 
+from dynarium.config import from_dict, to_dict
 from dynarium.errors import UserError
 from dynarium.systems import WORLDS
 from dynarium.systems.ball import (
@@ -14,7 +16,9 @@ from dynarium.systems.ball import (
     bouncing_ball_hexagon,
     bouncing_ball_octagon,
 )
+from dynarium.systems.walls import half_planes
 
+SQUARE = ((2.0, 2.0), (2.0, 30.0), (30.0, 30.0), (30.0, 2.0))
 FAMILY = [bouncing_ball, bouncing_ball_gravity, bouncing_ball_hexagon, bouncing_ball_octagon]
 
 
@@ -45,6 +49,8 @@ def test_every_world_of_the_family(make):
     position, velocity = trajectory.state.split(2, -1)
     energy = velocity.square().sum(-1) / 2 - position @ torch.tensor(world.gravity, dtype=torch.float64)
     assert (energy - energy[:, :1]).abs().max() < 1e-6
+    clearance = half_planes(world.corners or SQUARE).shrunk(world.radius).clearance(position)
+    assert clearance.min() > -1e-9 and clearance[:, 0].min() > 1 - 1e-9
     speed = velocity[:, 0].norm(dim=-1)
     assert world.speed[0] <= speed.min() and speed.max() <= world.speed[1]
     again = world.render(sequences(world))
@@ -80,6 +86,14 @@ def test_any_resolution_shows_the_same_motion(side):
     assert error.abs().max() < 0.06 * 32 / side
     assert world.render(trajectory).shape[-2:] == (side, side)
     assert replace(world, rendering="hard", walls_visible=True).render(trajectory).shape[-2:] == (side, side)
+
+
+def test_a_wide_first_draw_in_a_polygon_is_moved_inwards_and_not_rejected():
+    world = replace(bouncing_ball_hexagon(), init_std=30.0)
+    first = sequences(world, n=500, steps=1).state[:, 0, :2]
+    clearance = half_planes(world.corners or SQUARE).shrunk(world.radius).clearance(first).amin(-1)
+    assert clearance.min() == pytest.approx(1.0)
+    assert (clearance - 1 < 1e-9).double().mean() > 0.8  # nearly all of them started on the rim
 
 
 def test_the_hard_rendering_is_within_a_pixel_of_its_state():
@@ -168,6 +182,12 @@ def test_impossible_parameters_are_refused_in_one_line(options, message):
     with pytest.raises(UserError) as caught:
         BouncingBall(**options)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", FAMILY)
+def test_a_saved_configuration_gives_the_same_world(make):
+    world = make()
+    assert from_dict(json.loads(json.dumps(to_dict(world)))) == world
 
 
 def test_balls_that_do_not_fit_are_refused():

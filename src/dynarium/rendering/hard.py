@@ -88,7 +88,9 @@ def hard_bars(
     """Fill k upright rectangles of whole pixels per frame, from corner ``low`` to corner ``high``, both included."""
     pixel = torch.arange(side, device=low.device)
     within = (pixel >= low[..., None]) & (pixel <= high[..., None])  # *b k 2 side
-    inside = (within[..., 1, :, None] & within[..., 0, None, :]).any(-3)
+    inside = within[..., 0, 1, :, None] & within[..., 0, 0, None, :]
+    for k in range(1, low.shape[-2]):
+        inside |= within[..., k, 1, :, None] & within[..., k, 0, None, :]
     frames = inside.to(torch.uint8).mul_(255)
     return frames if background is None else torch.maximum(frames, background)
 

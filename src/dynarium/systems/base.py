@@ -17,10 +17,16 @@ class System(Protocol):
     on the device of the generator.
     """
 
-    steps: int
-    """Default number of time steps of a sequence."""
-    dt: float
-    """Time between two frames."""
+    # Properties, because the fields of a frozen dataclass are read-only.
+    @property
+    def steps(self) -> int:
+        """Default number of time steps of a sequence."""
+        ...
+
+    @property
+    def dt(self) -> float:
+        """Time between two frames."""
+        ...
 
     @property
     def state_names(self) -> tuple[str, ...]:

@@ -138,30 +138,27 @@ class Pong:
         places = torch.tensor(self.paddle_x, dtype=state.dtype, device=state.device) * scale
         paddles = torch.stack([places.expand_as(heights), heights], -1)
         if self.rendering == "hard":
-            low, high = self._hard_bars(paddles, scale)
-            return torch.maximum(hard_bars(low, high, self.side), hard_discs(ball, self.radius * scale, self.side))[
-                :, :, None
-            ]
+            edges = torch.tensor([int(self.floor * scale), int(self.roof * scale)], device=state.device)
+            first, last = torch.zeros_like(edges), torch.full_like(edges, self.side - 1)
+            walls = hard_bars(torch.stack([first, edges], -1), torch.stack([last, edges], -1), self.side)
+            bars = hard_bars(*self._pixels(paddles, scale), self.side)
+            return hard_discs(ball, self.radius * scale, self.side, walls).maximum(bars)[:, :, None]
         walls = self._walls(state.device, 0.0)
         background = antialiased_walls(walls.normals[:2], walls.offsets[:2] * scale, self.side)
         axis = (0.0, self.half_length * scale)
         frames = antialiased_capsules(paddles, axis, self.paddle_radius * scale, self.side, background)
         return antialiased_discs(ball, self.radius * scale, self.side, frames)[:, :, None]
 
-    def _hard_bars(
+    def _pixels(
         self, paddles: Float[Tensor, "b t 2 2"], scale: float
-    ) -> tuple[Int[Tensor, "b t k 2"], Int[Tensor, "b t k 2"]]:
-        """Return first and last pixel of paddles, floor and roof; a paddle is ``2 paddle_radius`` columns wide."""
+    ) -> tuple[Int[Tensor, "b t 2 2"], Int[Tensor, "b t 2 2"]]:
+        """Return the first and the last pixel (x, y) of each paddle, which is ``2 paddle_radius`` columns wide."""
         reach = int(self.half_length * scale)
         wide = max(round(2 * self.paddle_radius * scale), 1)
         corner = paddles.to(torch.int64)
         first = torch.tensor([1 - wide + wide // 2, -reach], device=paddles.device)
         last = torch.tensor([wide // 2, reach], device=paddles.device)
-        rows = torch.tensor([int(self.floor * scale), int(self.roof * scale)], device=paddles.device)
-        rows = rows.expand(*corner.shape[:2], 2)
-        low = torch.stack([torch.zeros_like(rows), rows], -1)
-        high = torch.stack([torch.full_like(rows, self.side - 1), rows], -1)
-        return torch.cat([corner + first, low], 2), torch.cat([corner + last, high], 2)
+        return corner + first, corner + last
 
     def _start_region(self) -> tuple[Float[Tensor, "2"], Float[Tensor, "2"]]:
         reach = self.radius + _GAP
