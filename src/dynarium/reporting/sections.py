@@ -129,7 +129,7 @@ def configuration(run: RunRecord) -> Html:
         "Make it again",
         tag(
             "p",
-            "The configuration below is complete: with it, these commands make this run, its results and this page.",
+            "These commands train this configuration again, evaluate this run and write this page.",
         ),
         tag("pre", commands),
         tag("details", tag("summary", "Configuration"), tag("pre", config)),
@@ -240,7 +240,10 @@ def _over_time(record: TaskRecord, observed: np.ndarray | None) -> Html | None:
     for b, path in enumerate(found[name][:SEQUENCES]):
         steps = [float(t) for t in range(len(path))]
         dimensions = range(min(path.shape[1], COLOURS))
-        series = [Series(label=f"{name[0]}{d + 1}", x=steps, y=path[:, d].astype(float).tolist(), colour=d + 1) for d in dimensions]
+        series = [
+            Series(label=f"{name[0]}{d + 1}", x=steps, y=path[:, d].astype(float).tolist(), colour=d + 1)
+            for d in dimensions
+        ]
         bands = _stretches(observed, b, len(path))
         title = f"{words(name)}, sequence {b + 1}"
         charts.append(line_chart(series, title=title, x_label="step", log=False, bands=bands))
