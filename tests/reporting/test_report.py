@@ -143,7 +143,17 @@ def test_the_headline_says_so_where_the_model_loses(run_directory: Path) -> None
             row["value"] = 0.001
     file.write_text(json.dumps(content))
     _, page = read(write_report(run_directory))
-    assert "The smoother does not beat hold-last, but interpolate and blank." in page.text
+    assert "The smoother beats interpolate and blank, but not hold-last." in page.text
+
+
+def test_many_tables_are_folded_but_there(run_directory: Path) -> None:
+    file = run_directory / "results" / "impute.json"
+    content = json.loads(file.read_text())
+    content["rows"] += [row | {"metric": f"metric_{i}"} for i in range(5) for row in content["rows"][:2]]
+    file.write_text(json.dumps(content))
+    text, page = read(write_report(run_directory))
+    assert "4 more: metric 1" in page.text
+    assert text.count("<caption>") == 3 + 5 + 1
 
 
 def test_what_comes_from_files_is_escaped(run_directory: Path) -> None:

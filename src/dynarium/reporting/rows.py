@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 Kind = Literal["model", "bound", "baseline"]
 
-BOUNDS = ("reconstruction",)
-"""Methods that see what the others must infer: a bound on what can be reached, so never counted as the model's best."""
+BOUNDS = ("reconstruction", "data")
+"""Methods that see what the others must infer, or are the truth itself: bounds, never counted as the model's best."""
 
 HIGHER_IS_BETTER = frozenset(
     ["accuracy", "r2", "ssim", "psnr", "elbo", "likelihood", "correlation", "success", "reward"]
@@ -83,7 +83,7 @@ def record_of(row: Any) -> Record:
 
 
 def panels(rows: Iterable[Any]) -> list[Panel]:
-    """Group rows by metric and by the words of their condition (the kind of mask), in order of appearance."""
+    """Group rows by metric, and within it by the words of their condition (the kind of mask), as they come."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for row in rows:
         record = record_of(row)
@@ -91,7 +91,8 @@ def panels(rows: Iterable[Any]) -> list[Panel]:
         # Settings of different names (p, steps) are different questions even where the kind of mask is not said.
         numbers = tuple(sorted(k for k, v in record.condition.items() if _is_number(v)))
         groups.setdefault((record.metric, str(texts), numbers), []).append(record)
-    return [_panel(records) for records in groups.values()]
+    metrics = list(dict.fromkeys(metric for metric, *_ in groups))
+    return [_panel(groups[key]) for key in sorted(groups, key=lambda key: metrics.index(key[0]))]
 
 
 def higher_is_better(metric: str) -> bool:

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ PREFERRED = {"smooth": 1, "filter": 2, "generate": 3, "generated": 3, "reconstru
 SEQUENCES = 3
 """Sequences shown in pictures of single sequences."""
 
+MOST_TABLES = 4
+"""Tables of a task that are open at once; the others can be unfolded."""
+
 TERMS = ("elbo", "log_", "kl", "reconstruction")
 """Names of the parts of an objective: their charts come before the rest."""
 
@@ -35,10 +39,10 @@ def results(run: RunRecord) -> Html:
         content.append(tag("h3", words(record.task).capitalize()))
         content.append(_quiet(" · ".join(words_about)) if words_about else None)
         tables = result_tables(record.task, record.rows)
-        for table, following in zip(tables, [*tables[1:], None], strict=True):
-            content.append(_table(table))
-            if following is None or following.note != table.note:
-                content.append(tag("p", table.note, class_="note"))
+        content.append(_tables(tables[:MOST_TABLES]))
+        if rest := tables[MOST_TABLES:]:
+            names = ", ".join(_caption(table) for table in rest)
+            content.append(tag("details", tag("summary", f"{len(rest)} more: {names}"), _tables(rest)))
     return section("results", "Results", *content)
 
 
@@ -129,13 +133,28 @@ def configuration(run: RunRecord) -> Html:
         "Make it again",
         tag(
             "p",
-            "The configuration below is complete: with it, these commands make this run, its results and this page.",
+            "These commands train this configuration again, evaluate this run and write this page.",
         ),
         tag("pre", commands),
         tag("details", tag("summary", "Configuration"), tag("pre", config)),
         tag("details", tag("summary", "Environment"), _environment(run.environment)),
         _quiet(f"Not in this page: {'; '.join(run.missing)}.") if run.missing else None,
     )
+
+
+def _tables(tables: list[Table]) -> Html:
+    """Put tables under each other, a note that several share after the last of them."""
+    content = []
+    for table, following in zip(tables, [*tables[1:], None], strict=True):
+        content.append(_table(table))
+        if following is None or following.note != table.note:
+            content.append(tag("p", table.note, class_="note"))
+    return join(*content)
+
+
+def _caption(table: Table) -> str:
+    """Return the title without the task, which is the heading already."""
+    return table.title.partition(": ")[2] or table.title
 
 
 def _table(table: Table) -> Html:
@@ -153,7 +172,7 @@ def _table(table: Table) -> Html:
             cells.append(tag("td", tag("b", shown) if cell.best else shown, mark))
         kind = " ".join(w for w, on in (("rule", line.rule), ("plain", line.tag)) if on)
         lines.append(tag("tr", *cells, class_=kind or None))
-    caption = tag("caption", table.title.partition(": ")[2] or table.title)
+    caption = tag("caption", _caption(table))
     body = tag("table", caption, tag("thead", tag("tr", *heads)), tag("tbody", *lines))
     return tag("div", body, class_="scroll", tabindex=0)
 
@@ -240,7 +259,10 @@ def _over_time(record: TaskRecord, observed: np.ndarray | None) -> Html | None:
     for b, path in enumerate(found[name][:SEQUENCES]):
         steps = [float(t) for t in range(len(path))]
         dimensions = range(min(path.shape[1], COLOURS))
-        series = [Series(label=f"{name[0]}{d + 1}", x=steps, y=path[:, d].astype(float).tolist(), colour=d + 1) for d in dimensions]
+        series = [
+            Series(label=f"{name[0]}{d + 1}", x=steps, y=path[:, d].astype(float).tolist(), colour=d + 1)
+            for d in dimensions
+        ]
         bands = _stretches(observed, b, len(path))
         title = f"{words(name)}, sequence {b + 1}"
         charts.append(line_chart(series, title=title, x_label="step", log=False, bands=bands))
@@ -291,6 +313,10 @@ def _environment(environment: dict[str, Any]) -> Html:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, list) and value and all(isinstance(word, str) for word in value):  # a command, as it was typed
+        return shlex.join([Path(value[0]).name, *value[1:]])
+    if isinstance(value, float):
+        return f"{value:.4g}"
     if isinstance(value, dict | list):
         return yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True).strip()
     return "–" if value is None else str(value)

@@ -60,11 +60,14 @@ def headline(run: RunRecord) -> Html | None:
     beaten = [r for r in trivial if (best.value > r.value) == more and best.value != r.value]
     unbeaten = [r for r in trivial if r not in beaten]
     verdict = f"{VERBS.get(best.method, best.method)} "
-    if unbeaten:
-        verdict += f"does not beat {_list([r.method for r in unbeaten])}"
-        verdict += f", but {_list([r.method for r in beaten])}" if beaten else ""
+    if not trivial:
+        verdict += "has no trivial baseline beside it"
+    elif not unbeaten:
+        verdict += f"beats {_list([r.method for r in beaten])}"
+    elif not beaten:
+        verdict += "beats no trivial baseline"
     else:
-        verdict += f"beats {_list([r.method for r in beaten])}" if beaten else "has no trivial baseline beside it"
+        verdict += f"beats {_list([r.method for r in beaten])}, but not {_list([r.method for r in unbeaten])}"
     where = " · ".join([task, panel.title, *([panel.label(setting)] if panel.axis else [])])
     table = next(t for t in result_tables(task, run_rows(run, task)) if t.title == f"{task}: {panel.title}")
     column = 1 + panel.settings.index(setting)

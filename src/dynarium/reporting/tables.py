@@ -162,7 +162,7 @@ def _result_table(task: str, panel: Panel, over: str) -> Table:
     kinds = set(panel.methods.values())
     notes = [f"Mean ± standard error over {spread}; {arrow} is better."]
     notes += ["Bold: the model's best, where it beats every trivial row."] if {"model", "baseline"} <= kinds else []
-    notes += ["A bound sees the frames that the others must infer."] if "bound" in kinds else []
+    notes += ["A bound has seen what the others must infer, or is the data themselves."] if "bound" in kinds else []
     return Table(
         title=f"{task}: {panel.title}",
         columns=("method", *map(panel.label, panel.settings)),
@@ -207,12 +207,13 @@ def _setting(record: Record) -> str:
 
 
 def _decimals(values: Iterable[float], errors: Iterable[float] = ()) -> int:
-    """Choose the decimals of a table: two digits of its smallest value, one of its typical error, six at most."""
+    """Choose the decimals: two digits of the smallest value, one more where the typical error needs it, six at most."""
     sizes = [abs(v) for v in values if math.isfinite(v) and abs(v) > 1e-6]
     spreads = [e for e in errors if math.isfinite(e) and e > 1e-6]
-    wanted = [1 - math.floor(math.log10(min(sizes)))] if sizes else [2]
-    wanted += [-math.floor(math.log10(median(spreads)))] if spreads else []
-    return min(6, max(0, *wanted))
+    digits = 1 - math.floor(math.log10(min(sizes))) if sizes else 2
+    if spreads and -math.floor(math.log10(median(spreads))) > digits:
+        digits += 1
+    return min(6, max(0, digits))
 
 
 def _fixed(value: float, digits: int) -> str:

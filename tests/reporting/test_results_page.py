@@ -1,0 +1,82 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynarium.errors import UserError
+from dynarium.reporting.results_page import main, pooled, results_page
+
+
+def record(seed: int, value: float, paper: bool = True) -> dict[str, Any]:
+    row = {
+        "task": "impute",
+        "method": "smooth",
+        "metric": "mse",
+        "condition": {"mask": "random", "p": 0.5},
+        "value": value,
+        "standard_error": 0.0009,
+        "n": 100,
+        "baseline": False,
+    }
+    blank = row | {"method": "blank", "value": 0.014, "baseline": True}
+    return {
+        "recipe": "kvae-x",
+        "seed": seed,
+        "commit": "0123456789abcdef",
+        "versions": {"torch": "2.13.0"},
+        "hardware": {"cpu": "two cores", "accelerator": None},
+        "wall_time": 600.0,
+        "rows": [row, blank],
+        "paper": [row | {"value": 0.0075, "standard_error": None}] if paper else [],
+    }
+
+
+def write(folder: Path, *records: dict[str, Any]) -> None:
+    folder.mkdir(parents=True)
+    for one in records:
+        (folder / f"seed-{one['seed']}.json").write_text(json.dumps(one))
+
+
+def test_page_of_two_recipes(tmp_path: Path) -> None:
+    write(tmp_path / "results" / "kvae-x", *(record(seed, value) for seed, value in ((10, 0.0074), (2, 0.0070))))
+    write(tmp_path / "results" / "other", record(0, 0.02, paper=False))
+    page = results_page(tmp_path / "results")
+    first, second = page.split("## kvae-x")[1].split("## other")
+    assert "| wrong" not in page
+    assert first.index("| 2 | `0123456789` | 10.0 min | cpu two cores | torch 2.13.0 |") < first.index("| 10 |")
+    assert "| mse | random, p = 0.5 | smooth | 0.0075 | 0.0072 ± 0.0002 | **-0.0003** |" in first
+    assert "over 2 seeds of 100 sequences" in first
+    assert "paper" not in second
+    assert "0.0200 ± 0.0009 (loses to blank)" in second
+    assert "over 100 sequences" in second
+
+
+def test_one_seed_keeps_its_error_over_sequences() -> None:
+    assert pooled([record(0, 0.3)])[0]["standard_error"] == 0.0009
+    both = pooled([record(0, 0.3), record(1, 0.5)])
+    assert both[0]["value"] == pytest.approx(0.4)
+    assert both[0]["standard_error"] == pytest.approx(0.1)
+    assert both[1]["standard_error"] == 0
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "results" / "kvae-x", record(0, 0.0070))
+    assert main([str(tmp_path / "results"), str(tmp_path / "docs" / "results.md")]) == 0
+    assert (tmp_path / "docs" / "results.md").read_text(encoding="utf-8").startswith("# Results")
+    assert main([str(tmp_path / "results")]) == 2
+    assert main([str(tmp_path / "nothing"), str(tmp_path / "no.md")]) == 2
+    assert "no directory" in capsys.readouterr().err
+    assert not (tmp_path / "no.md").exists()
+
+
+def test_no_results_yet(tmp_path: Path) -> None:
+    assert "no results yet" in results_page(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"rows": 3}'])
+def test_a_broken_record_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "kvae-x").mkdir()
+    (tmp_path / "kvae-x" / "seed-0.json").write_text(text)
+    with pytest.raises(UserError, match=r"seed-0\.json"):
+        results_page(tmp_path)
