@@ -157,7 +157,7 @@ class ShowOptions:
     """Index of the first one."""
     out: Path | None = None
     """Folder of the pictures; default: the dataset's."""
-    fps: float = 8
+    fps: float = 8.0
     """Frames per second of the animation."""
 
 
@@ -178,12 +178,10 @@ def show(arguments: Sequence[str], prog: str) -> None:
     video = dataset.read(split, range(options.first, last), fields=["video"])["video"]
     folder = options.out or options.directory
     folder.mkdir(parents=True, exist_ok=True)
-    for path, draw, more in (
-        (folder / f"{split}.png", contact_sheet, {}),
-        (folder / f"{split}.gif", animation, {"fps": options.fps}),
-    ):
-        draw(video, path, **more)
-        print(f"written: {path}")
+    sheet, film = folder / f"{split}.png", folder / f"{split}.gif"
+    contact_sheet(video, sheet)
+    animation(video, film, fps=options.fps)
+    print(f"written: {sheet}\nwritten: {film}")
 
 
 @dataclass(frozen=True, kw_only=True)

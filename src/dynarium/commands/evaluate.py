@@ -46,11 +46,9 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
     tasks = [own.get(name) or TASKS[name]() for name in options.task] or list(own.values())
     changes = {k: v for k, v in (("split", options.split), ("sequences", options.sequences)) if v is not None}
     dataset = run.dataset if options.data is None else Dataset(options.data)
-    frame = getattr(run.experiment.model, "frame", None)
-    if frame is not None and dataset.shapes.get("video", frame)[-3:] != tuple(frame):
-        raise UserError(
-            f"--data: expected frames {tuple(frame)}, got {dataset.shapes['video'][-3:]} in {dataset.directory}"
-        )
+    frame: tuple[int, ...] | None = getattr(run.experiment.model, "frame", None)
+    if frame is not None and dataset.shapes.get("video", frame)[-3:] != frame:
+        raise UserError(f"--data: expected frames {frame}, got {dataset.shapes['video'][-3:]} in {dataset.directory}")
     for task in tasks:
         asked = replace(task, **changes)
         result = asked.run(run.model, dataset)

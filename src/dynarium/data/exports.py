@@ -1,5 +1,6 @@
 """Datasets into other layouts: the original archives, HDF5, plain ``.npz``."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +40,7 @@ def export_dataset(
         if layout == "hdf5":
             _write_hdf5(file, arrays, dataset)
         else:
-            save = np.savez_compressed if layout == "npz" else np.savez
+            save: Callable[..., None] = np.savez_compressed if layout == "npz" else np.savez
             atomic_write(file, lambda stream, arrays=arrays, save=save: save(stream, **arrays))
     return files
 

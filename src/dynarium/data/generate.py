@@ -149,9 +149,8 @@ def _run(
     # Ray's backend cannot hand results over one by one.
     order = "list" if backend == "ray" else "generator_unordered"
     with _cluster(backend, workers, scheduler), joblib.parallel_config(backend=backend, n_jobs=workers):
-        yield from joblib.Parallel(return_as=order)(
-            joblib.delayed(make_shard)(world, partial, shard, steps, seed) for shard in shards
-        )
+        jobs = (joblib.delayed(make_shard)(world, partial, shard, steps, seed) for shard in shards)
+        yield from joblib.Parallel(return_as=order)(jobs)  # pyright: ignore[reportReturnType]
 
 
 def _cluster(backend: Backend, workers: int, scheduler: str | None) -> AbstractContextManager[object]:
@@ -168,8 +167,8 @@ def _cluster(backend: Backend, workers: int, scheduler: str | None) -> AbstractC
                 return Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
             return Client(scheduler, timeout=20)
         if backend == "ray":
-            import ray
-            from ray.util.joblib import register_ray
+            import ray  # pyright: ignore[reportMissingImports]
+            from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
 
             ray.init(address=scheduler, num_cpus=None if scheduler else workers)
             register_ray()

@@ -126,13 +126,10 @@ class KVAE(nn.Module):
         self.mixture = nn.Linear(config.hidden, k) if k > 1 else None
         self.first = nn.Parameter(torch.zeros(p)) if k > 1 else None
         """The input of the LSTM at the first step, where there is no past."""
-        for name, variance, size in (
-            ("Q", config.transition_variance, n),
-            ("R", config.emission_variance, p),
-            ("P0", config.initial_variance, n),
-        ):
-            self.register_buffer(name, variance * torch.eye(size), persistent=False)
-        self.register_buffer("m0", torch.zeros(n), persistent=False)
+        self.Q = nn.Buffer(config.transition_variance * torch.eye(n), persistent=False)
+        self.R = nn.Buffer(config.emission_variance * torch.eye(p), persistent=False)
+        self.P0 = nn.Buffer(config.initial_variance * torch.eye(n), persistent=False)
+        self.m0 = nn.Buffer(torch.zeros(n), persistent=False)
 
     # ---- q(a | x) and p(x | a) -------------------------------------------------------------------------------------
 

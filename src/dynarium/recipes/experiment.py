@@ -13,7 +13,7 @@ import torch
 
 from dynarium import config
 from dynarium.data import Dataset, OnlineSource, StoredSource, make_dataset
-from dynarium.errors import UserError
+from dynarium.errors import UserError, nearest
 from dynarium.systems import WORLDS
 from dynarium.tasks import TASKS
 from dynarium.training import RunDirectory, Trainer, TrainingConfig, agreed, load_weights, main_first, rank_and_world
@@ -253,8 +253,8 @@ def experiment_of(name: str, data: str | None = None) -> Experiment[Any, Any]:
             tasks=tuple(TASKS[task]() for task in TASKS),
         )
     else:
-        known = ", ".join([*RECIPES, *MODELS])
-        raise UserError(f"unknown recipe or model {name!r}; known: {known}")
+        known = [*RECIPES, *MODELS]
+        raise UserError(f"unknown recipe or model {name!r}{nearest(name, known)}; known: {', '.join(known)}")
     if data is None:
         return experiment
     if data in WORLDS:

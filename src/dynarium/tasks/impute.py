@@ -73,6 +73,7 @@ class Impute:
             raise UserError(
                 f"impute.observe_first: expected fewer than the {dataset.steps} steps of the data, got {self.observe_first}"
             )
+        imputing: Imputes = model
         device, blank = device_of(model), background(dataset)
         tally, examples = Tally(), {}
         for k, batch in enumerate(evaluation_batches(dataset, self.split, self.sequences, self.batch_size)):
@@ -83,7 +84,7 @@ class Impute:
             rolled = self._rolled_out(model, batch, device)
             for condition, mask in self._masks(len(batch), dataset.steps, k):
                 hidden = replace(batch, mask=mask)
-                answers = {name: frames.cpu() for name, frames in model.impute(hidden.to(device)).items()} | known
+                answers = {name: frames.cpu() for name, frames in imputing.impute(hidden.to(device)).items()} | known
                 if rolled is not None and condition["mask"] != "all":
                     answers["generate"] = rolled
                 trivial = {

@@ -26,7 +26,7 @@ class TrainingProgress:
         self.console = Console(stderr=True)
         self.began = self.last_line = time.monotonic()
         self.bar: Progress | None = None
-        self.shown = {"loss": "", "val": ""}
+        self.shown: dict[str, Any] = {"loss": "", "val": ""}
 
     def __enter__(self) -> "TrainingProgress":
         if not self.quiet and self.console.is_terminal:

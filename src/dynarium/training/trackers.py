@@ -66,15 +66,15 @@ class TensorBoard:
 
     def video(self, name: str, frames: np.ndarray, step: int, fps: int = 4) -> None:
         """Log a video."""
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
-        picture = Summary.Image(  # pyright: ignore[reportAttributeAccessIssue]
+        picture = Summary.Image(
             height=frames.shape[1],
             width=frames.shape[2],
             colorspace=3,
             encoded_image_string=_gif(frames, fps),
         )
-        value = Summary.Value(tag=name, image=picture)  # pyright: ignore[reportAttributeAccessIssue]
+        value = Summary.Value(tag=name, image=picture)
         self.writer._get_file_writer().add_summary(Summary(value=[value]), step)
 
     def close(self) -> None:

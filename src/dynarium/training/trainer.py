@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dynarium.data import Source
 from dynarium.errors import RunError, UserError
+from dynarium.models.capabilities import Model
 from dynarium.training.checkpoint import find_checkpoint, save_weights, write_checkpoint
 from dynarium.training.config import TrainingConfig
 from dynarium.training.interrupts import Interrupts
@@ -39,7 +40,7 @@ class LossModule(nn.Module):
 
     def forward(self, batch: SequenceBatch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its named terms."""
-        return self.model.loss(batch, step)
+        return cast(Model, self.model).loss(batch, step)
 
 
 class State:
@@ -178,7 +179,7 @@ class Trainer:
         wanted = saved or config.precision
         self.timings: dict[str, float] = {}
         if wanted == "auto":
-            device = PartialState(cpu=use_cpu()).device
+            device = PartialState(cpu=use_cpu()).device or "cpu"
             batch = next(self.train.batches(0)).to(device)
             wanted, self.timings = agreed(fastest_precision(self.model.to(device), batch))
         AcceleratorState._reset_state()  # a second training in this process may choose another precision
@@ -264,7 +265,7 @@ class Trainer:
             if i % world != rank:
                 continue
             with self.accelerator.autocast():
-                loss, terms = model.loss(batch.to(self.accelerator.device), self.state.values["step"])
+                loss, terms = cast(Model, model).loss(batch.to(self.accelerator.device), self.state.values["step"])
             for name, value in {"loss": loss, **terms}.items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
             n += len(batch)
@@ -344,7 +345,7 @@ class Trainer:
         raise RunError(f"{problem} at step {step} ({summary(values)}); batch and weights are in {folder}")
 
     def _mean(self, values: Tensor) -> Tensor:
-        return values if self.accelerator.num_processes == 1 else reduce(values, "mean")
+        return values if self.accelerator.num_processes == 1 else cast(Tensor, reduce(values, "mean"))
 
     def _any(self, asked: bool) -> bool:
         if self.accelerator.num_processes == 1:
