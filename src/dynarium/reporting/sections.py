@@ -158,9 +158,9 @@ def _caption(table: Table) -> str:
 
 
 def _table(table: Table) -> Html:
-    heads = [
-        tag("th", c, scope="col", class_="name" if i < table.labels else None) for i, c in enumerate(table.columns)
-    ]
+    # Short heads stay on one line, long ones may break before their value: columns as narrow as their numbers.
+    columns = [c.replace(" ", "\u00a0") if len(c) <= 9 else c.replace(" = ", "\u00a0=\u00a0") for c in table.columns]
+    heads = [tag("th", c, scope="col", class_="name" if i < table.labels else None) for i, c in enumerate(columns)]
     lines = []
     for line in table.rows:
         label = tag("span", f" {line.tag}", class_="tag") if line.tag else None
