@@ -74,7 +74,7 @@ def test_smoke(recipe, capsys):
 def test_config_yaml_alone_recreates_the_run(tmp_path):
     assert main(["train", "kvae-demo", *TINY, *QUICK]) == 0
     first = f"runs/{newest()}"
-    assert main(["train", "kvae-demo", "--config", f"{first}/config.yaml", "--out", "again"]) == 0
+    assert main(["train", "--config", f"{first}/config.yaml", "--out", "again"]) == 0
     second = f"again/{newest('again')}"
     a, b = (load_file(f"{run}/checkpoints/last/weights.safetensors") for run in (first, second))
     assert all(torch.equal(a[name], b[name]) for name in a)
@@ -139,7 +139,8 @@ def test_online_training():
     ("words", "message"),
     [
         (["train", "kvae-dmo"], "unknown recipe or model 'kvae-dmo'"),
-        (["train"], "expected either a recipe"),
+        (["train"], "expected a recipe"),
+        (["train", "kvae", "--resume", "nowhere"], "expected no recipe"),
         (["train", "kvae-demo", "--data", "nowhere"], "--data: 'nowhere' is neither a world"),
         (["train", "kvae-demo", "--training.stepz", "3"], "--training.stepz"),
         (["train", "kvae-demo", "--training.steps", "0"], "training.steps: expected at least 1, got 0"),

@@ -20,7 +20,7 @@ class Options:
     """
 
     name: Annotated[str | None, tyro.conf.Positional] = None
-    """A recipe (kvae-demo, kvae-fraccaro2017, kvae-annealed) or a model (kvae)."""
+    """A recipe (kvae-demo, kvae-fraccaro2017, kvae-annealed) or a model (kvae); not needed with a run's config.yaml."""
     data: str | None = None
     """A world, or the directory of a dataset; the recipe's own when left out."""
     config: tuple[Path, ...] = ()
@@ -38,19 +38,26 @@ class Options:
 def train(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium train``."""
     options, dotted = parse(Options, arguments, prog, allow_unknown=True)
-    if (options.name is None) == (options.resume is None):
-        raise UserError("train: expected either a recipe (or model) or --resume RUN")
+    if options.resume is not None and (options.name or options.data):
+        raise UserError("train: --resume RUN goes on with the run as it is; expected no recipe and no --data beside it")
+    if options.name is None and options.resume is None and not options.config:
+        raise UserError("train: expected a recipe (or model), --config FILE or --resume RUN")
 
     from dynarium import config
-    from dynarium.recipes import experiment_of, load_experiment
+    from dynarium.recipes import experiment_of, load_experiment, read_experiment, with_data
     from dynarium.recipes import train as run_experiment
 
     if options.resume is not None:
         experiment = config.resolve(load_experiment(options.resume), options.config, dotted, prog=prog)
     else:
-        assert options.name is not None
         dotted = ["--help"] if options.help_config else dotted
-        experiment = config.resolve(experiment_of(options.name, options.data), options.config, dotted, prog=prog)
+        first, *rest = options.config or (None,)
+        if options.name is not None:
+            base, files = experiment_of(options.name, options.data), options.config
+        else:  # the configuration of a run alone re-creates it
+            assert first is not None
+            base, files = with_data(read_experiment(first), options.data), rest
+        experiment = config.resolve(base, files, dotted, prog=prog)
     run = run_experiment(experiment, runs=options.out, resume=options.resume)
     print(f"run: {run.directory}")
     if "evaluate" in options.then:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
         load_experiment,
         load_run,
         paper_of,
+        read_experiment,
         train,
+        with_data,
     )
 
 RECIPES = Registry(
@@ -47,7 +49,9 @@ __all__ = [
     "load_experiment",
     "load_run",
     "paper_of",
+    "read_experiment",
     "train",
+    "with_data",
 ]
 
 

@@ -218,6 +218,15 @@ def load_experiment(directory: Path) -> Experiment[Any, Any]:
     file = Path(directory) / "config.yaml"
     if not file.exists():
         raise UserError(f"{directory}: not a run directory (it has no config.yaml)")
+    return read_experiment(file)
+
+
+def read_experiment(file: Path) -> Experiment[Any, Any]:
+    """Read the whole configuration of an experiment from YAML, e.g. a run's ``config.yaml``.
+
+    Raises:
+        UserError: The file is missing or damaged, or is not that of an experiment.
+    """
     experiment = config.from_dict(config.read_yaml(file))
     if not isinstance(experiment, Experiment):
         raise UserError(f"{file}: not the configuration of an experiment")
@@ -255,6 +264,15 @@ def experiment_of(name: str, data: str | None = None) -> Experiment[Any, Any]:
     else:
         known = [*RECIPES, *MODELS]
         raise UserError(f"unknown recipe or model {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+    return with_data(experiment, data)
+
+
+def with_data(experiment: Experiment[Any, Any], data: str | None) -> Experiment[Any, Any]:
+    """Return the experiment on a world of that name or on the dataset in that directory; unchanged for ``None``.
+
+    Raises:
+        UserError: ``data`` is neither a world nor a dataset.
+    """
     if data is None:
         return experiment
     if data in WORLDS:

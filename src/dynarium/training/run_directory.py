@@ -68,7 +68,13 @@ class RunDirectory:
 
     def write_environment(self, **more: Any) -> None:
         """Write ``environment.json``: commit, versions, hardware and what else is given."""
-        values = {"commit": _commit(), "versions": _versions(), "hardware": _hardware(), "command": sys.argv, **more}
+        values = {
+            "commit": _commit(),
+            "versions": _versions(),
+            "hardware": _hardware(),
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            **more,
+        }
         _write_json(self.directory / "environment.json", values)
 
     def read_environment(self) -> dict[str, Any]:
