@@ -123,7 +123,7 @@ def configuration(run: RunRecord) -> Html:
     where = shlex.quote(str(run.directory))
     commands = "\n".join(
         [
-            f"dynarium train {shlex.quote(run.name)} --config {shlex.quote(str(run.directory / 'config.yaml'))}",
+            f"dynarium train --config {shlex.quote(str(run.directory / 'config.yaml'))}",
             f"dynarium evaluate {where}",
             f"dynarium report {where}",
         ]

@@ -1,6 +1,7 @@
 """What the tasks share: batches of a split, capabilities, sums over sequences."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -48,6 +49,16 @@ def device_of(model: Any) -> torch.device:
     """Return where a model lives; the CPU for one without parameters."""
     parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
     return next((p.device for p in parameters), torch.device("cpu"))
+
+
+def cut(batch: SequenceBatch, step: int) -> tuple[SequenceBatch, SequenceBatch]:
+    """Cut a batch into its steps before ``step`` and those from it on."""
+    stepped = ("video", "state", "action", "observation", "mask")
+    fields = {name: value for name, value in batch.present().items() if name in stepped}
+    first, rest = (
+        {name: value[:, part] for name, value in fields.items()} for part in (slice(step), slice(step, None))
+    )
+    return replace(batch, length=None, **first), replace(batch, length=None, **rest)
 
 
 class Tally:

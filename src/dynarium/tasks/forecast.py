@@ -10,8 +10,7 @@ from dynarium.errors import UserError
 from dynarium.metrics.frames import squared_error, wrong_pixels
 from dynarium.models.capabilities import Forecasts
 from dynarium.tasks.baselines import background
-from dynarium.tasks.common import Tally, device_of, evaluation_batches, frames_of, need
-from dynarium.tasks.impute import cut
+from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, need
 from dynarium.types import Result
 
 

@@ -11,8 +11,7 @@ from dynarium.errors import UserError
 from dynarium.metrics.frames import frame_change, nearest_wrong_pixels
 from dynarium.models.capabilities import Forecasts
 from dynarium.tasks.baselines import background
-from dynarium.tasks.common import Tally, device_of, evaluation_batches, frames_of, need
-from dynarium.tasks.impute import cut
+from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, need
 from dynarium.types import Result
 
 PARTS = 4

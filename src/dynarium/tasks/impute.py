@@ -12,7 +12,7 @@ from dynarium.errors import UserError
 from dynarium.metrics.frames import squared_error, wrong_pixels
 from dynarium.models.capabilities import Encodes, Forecasts, Imputes, Reconstructs
 from dynarium.tasks.baselines import background, hold_last, interpolate
-from dynarium.tasks.common import Tally, device_of, evaluation_batches, frames_of, need
+from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, need
 from dynarium.tasks.masks import block_mask, random_mask
 from dynarium.types import Result, SequenceBatch
 
@@ -159,16 +159,6 @@ class Impute:
         if hidden.state is not None:
             examples["state"] = hidden.state[:n].cpu()
         return examples
-
-
-def cut(batch: SequenceBatch, step: int) -> tuple[SequenceBatch, SequenceBatch]:
-    """Cut a batch into its steps before ``step`` and those from it on."""
-    stepped = ("video", "state", "action", "observation", "mask")
-    fields = {name: value for name, value in batch.present().items() if name in stepped}
-    first, rest = (
-        {name: value[:, part] for name, value in fields.items()} for part in (slice(step), slice(step, None))
-    )
-    return replace(batch, length=None, **first), replace(batch, length=None, **rest)
 
 
 def _where_any(mask: Tensor, frames: Tensor, blank: Tensor) -> Tensor:
