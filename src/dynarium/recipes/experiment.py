@@ -16,7 +16,16 @@ from dynarium.data import Dataset, OnlineSource, StoredSource, make_dataset
 from dynarium.errors import UserError, nearest
 from dynarium.systems import WORLDS
 from dynarium.tasks import TASKS
-from dynarium.training import RunDirectory, Trainer, TrainingConfig, agreed, load_weights, main_first, rank_and_world
+from dynarium.training import (
+    RunDirectory,
+    Trainer,
+    TrainingConfig,
+    agreed,
+    load_weights,
+    main_first,
+    rank_and_world,
+    training_device,
+)
 from dynarium.training.media import MediaCallback
 
 ModelT = TypeVar("ModelT")
@@ -156,22 +165,23 @@ def train(
     torch.manual_seed(training.seed)
     model = experiment.model.build()
     rank, world_size = rank_and_world()
-    shared = {"batch_size": training.batch_size, "steps": experiment.data.window, "seed": training.seed}
-    shared |= {"rank": rank, "world_size": world_size}
+    shared: dict[str, Any] = {"steps": experiment.data.window, "seed": training.seed, "device": training_device()}
+    split: dict[str, Any] = {"batch_size": training.batch_size, "rank": rank, "world_size": world_size}
     if experiment.data.online:
         train_source: Any = OnlineSource(
-            experiment.world, batches_per_epoch=max(1, experiment.data.train // training.batch_size), **shared
+            experiment.world, batches_per_epoch=max(1, experiment.data.train // training.batch_size), **shared, **split
         )
     else:
-        train_source = StoredSource(dataset, "train", **shared)
+        train_source = StoredSource(dataset, "train", **shared, **split)
     val_source = None
     if "val" in dataset.schema.splits:
         # Whole batches are dealt to the processes by the trainer, so the source itself is not cut.
         size = min(training.batch_size * 4, dataset.size("val"))
-        val_source = StoredSource(
-            dataset, "val", batch_size=size, steps=experiment.data.window, shuffle=False, drop_last=False
-        )
-    run = RunDirectory(resume) if resume else RunDirectory(agreed(_new_run(runs, experiment) if rank == 0 else Path()))
+        val_source = StoredSource(dataset, "val", batch_size=size, shuffle=False, drop_last=False, **shared)
+    directory = resume or agreed(RunDirectory.create(runs, experiment.name).directory if rank == 0 else Path())
+    run = RunDirectory(directory)
+    if rank == 0:
+        config.save(experiment, run.directory / "config.yaml")
     callbacks = (MediaCallback(dataset.batch("val", range(min(8, dataset.size("val"))))),) if val_source else ()
     described = config.to_dict(experiment)
     trainer = Trainer(
@@ -179,12 +189,6 @@ def train(
     )
     trainer.fit(resume=resume is not None)
     return Run(run.directory, experiment)
-
-
-def _new_run(runs: Path, experiment: Experiment[Any, Any]) -> Path:
-    run = RunDirectory.create(runs, experiment.name)
-    config.save(experiment, run.directory / "config.yaml")
-    return run.directory
 
 
 def _say_making(done: int, total: int) -> None:

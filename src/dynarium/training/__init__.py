@@ -2,8 +2,17 @@
 
 from dynarium.training.checkpoint import load_weights
 from dynarium.training.config import TrainingConfig
-from dynarium.training.processes import agreed, main_first, rank_and_world
+from dynarium.training.processes import agreed, main_first, rank_and_world, training_device
 from dynarium.training.run_directory import RunDirectory
 from dynarium.training.trainer import Trainer
 
-__all__ = ["RunDirectory", "Trainer", "TrainingConfig", "agreed", "load_weights", "main_first", "rank_and_world"]
+__all__ = [
+    "RunDirectory",
+    "Trainer",
+    "TrainingConfig",
+    "agreed",
+    "load_weights",
+    "main_first",
+    "rank_and_world",
+    "training_device",
+]

@@ -24,6 +24,11 @@ def rank_and_world() -> tuple[int, int]:
     return state.process_index, state.num_processes
 
 
+def training_device() -> torch.device:
+    """Return the device of this process: its GPU where there is one."""
+    return torch.device(PartialState(cpu=use_cpu()).device or "cpu")
+
+
 @contextmanager
 def main_first() -> Iterator[None]:
     """Let the main process run a block before the others."""

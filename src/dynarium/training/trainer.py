@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import reduce, set_seed
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from dynarium.training.checkpoint import find_checkpoint, save_weights, write_ch
 from dynarium.training.config import TrainingConfig
 from dynarium.training.interrupts import Interrupts
 from dynarium.training.precision import fastest_precision
-from dynarium.training.processes import agreed, use_cpu
+from dynarium.training.processes import agreed, training_device, use_cpu
 from dynarium.training.progress import TrainingProgress, summary
 from dynarium.training.run_directory import RunDirectory
 from dynarium.training.trackers import Tracker, make_tracker
@@ -179,7 +179,7 @@ class Trainer:
         wanted = saved or config.precision
         self.timings: dict[str, float] = {}
         if wanted == "auto":
-            device = PartialState(cpu=use_cpu()).device or "cpu"
+            device = training_device()
             batch = next(self.train.batches(0)).to(device)
             wanted, self.timings = agreed(fastest_precision(self.model.to(device), batch))
         AcceleratorState._reset_state()  # a second training in this process may choose another precision
