@@ -1,10 +1,11 @@
 import math
+import re
 from typing import Any
 
 import pytest
 
 from dynarium.reporting.rows import higher_is_better, panels, record_of
-from dynarium.reporting.tables import Cell, Table, markdown, paper_table, print_table, result_tables
+from dynarium.reporting.tables import Cell, Line, Table, markdown, paper_table, print_table, result_tables
 from dynarium.types import Row
 
 Rows = list[dict[str, Any]]
@@ -169,3 +170,19 @@ def test_markdown(impute_rows: Rows) -> None:
     assert lines[4] == "| smooth | **0.0061 ± 0.0002** | **0.0075 ± 0.0002** | 0.0158 ± 0.0004 (loses to blank) |"
     assert {line.count("|") for line in lines if line.startswith("|")} == {5}
     assert "a\\|b" in markdown(result_tables("t", [one("a|b", 1.0)])[0])
+
+
+def test_a_wide_table_is_printed_in_parts_that_fit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = ("method", *(f"steps = {i}" for i in range(1, 12)))
+    cells = tuple(Cell(text=t) for t in ("hold-last", *(f"0.{i:03d} ± 0.001" for i in range(1, 12))))
+    table = Table(title="t", columns=columns, rows=(Line(cells=cells, tag="trivial"),))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    print_table(table)
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(map(len, printed.splitlines())) <= 80
+    for i in range(1, 12):
+        assert f"0.{i:03d} ± 0.001" in printed
+    assert printed.count("hold-last (trivial)") == 4

@@ -98,32 +98,61 @@ def paper_table(recipe: str, records: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def print_table(table: Table) -> None:
-    """Print a table with rich; plain and unwrapped where there is no terminal."""
-    from rich import box
+    """Print a table with rich, in as many parts as the terminal's width asks for; plain where there is no terminal."""
     from rich.console import Console
-    from rich.table import Table as RichTable
     from rich.text import Text
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=240, no_color=True)
     console.print(Text(table.title, "bold"))
-    printed = RichTable(box=box.HORIZONTALS, pad_edge=False)
-    for i, column in enumerate(table.columns):
-        printed.add_column(Text(column), justify="left" if i < table.labels else "right", no_wrap=True)
-    for line in table.rows:
-        if line.rule:
-            printed.add_section()
-        texts = [
-            Text.assemble((cell.text, "bold" if cell.best else ""), (f"\n{cell.mark}" if cell.mark else "", "red"))
-            for cell in line.cells
-        ]
-        if line.tag:
-            texts[table.labels - 1].append(f" ({line.tag})", "dim")
-        printed.add_row(*texts, style="dim" if line.tag else None)
-    console.print(printed)
+    for columns in _parts(table, console.width):
+        console.print(_rich(table, columns))
     if table.note:
         console.print(Text(table.note, "dim"))
+
+
+def _parts(table: Table, width: int) -> list[list[int]]:
+    """Cut the columns into groups that fit beside the labels; a group holds at least one column."""
+    cells = [
+        [column, *(text for r in table.rows for text in _lines(r, i, table.labels))]
+        for i, column in enumerate(table.columns)
+    ]
+    widths = [2 + max(len(text) for text in texts) for texts in cells]
+    free = width - sum(widths[: table.labels])
+    parts: list[list[int]] = [[]]
+    for i in range(table.labels, len(widths)):
+        if parts[-1] and sum(widths[k] for k in parts[-1]) + widths[i] > free:
+            parts.append([])
+        parts[-1].append(i)
+    return parts
+
+
+def _lines(line: Line, i: int, labels: int) -> tuple[str, str]:
+    tag = f" ({line.tag})" if line.tag and i == labels - 1 else ""
+    return line.cells[i].text + tag, line.cells[i].mark
+
+
+def _rich(table: Table, columns: Sequence[int]) -> Any:
+    """Draw the labels and some columns of a table."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    chosen = [*range(table.labels), *columns]
+    drawn = RichTable(box=box.HORIZONTALS, pad_edge=False)
+    for i in chosen:
+        drawn.add_column(Text(table.columns[i]), justify="left" if i < table.labels else "right", no_wrap=True)
+    for line in table.rows:
+        if line.rule:
+            drawn.add_section()
+        texts = []
+        for i in chosen:
+            text, mark = _lines(line, i, table.labels)
+            style = "bold" if line.cells[i].best else ""
+            texts.append(Text.assemble((text, style), (f"\n{mark}" if mark else "", "red")))
+        drawn.add_row(*texts, style="dim" if line.tag else None)
+    return drawn
 
 
 def markdown(table: Table) -> str:
