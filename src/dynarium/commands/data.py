@@ -30,9 +30,9 @@ def list_worlds(arguments: Sequence[str], prog: str) -> None:
     for name in WORLDS:
         make = WORLDS[name]
         world = make()
-        first = (make.__doc__ or "").strip().splitlines()[0]
+        first = (make.__doc__ or "").strip().splitlines()[0].removeprefix("Return ").replace("``", "")
         state = f"{len(world.state_names)}: {', '.join(word.split(' ')[0] for word in world.state_names[:6])}"
-        table.add_row(name, str(world.steps), f"{world.dt:g}", state, first)
+        table.add_row(name, str(world.steps), f"{world.dt:g}", state, first[:1].upper() + first[1:])
     Console().print(table)
 
 

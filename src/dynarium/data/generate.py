@@ -63,7 +63,12 @@ def make_shard(world: System, partial: Path, shard: Shard, steps: int, seed: int
             made = make_block(world, seed, shard.split, block, steps)
             yield {name: array[inside] for name, array in made.items()}
 
-    write_shard(partial, shard, blocks())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # blocks are small: processes scale, threads only wait for each other
+    try:
+        write_shard(partial, shard, blocks())
+    finally:
+        torch.set_num_threads(threads)
     return shard.stop - shard.start
 
 
