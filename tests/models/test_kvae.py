@@ -227,6 +227,8 @@ def test_forecast_with_actions_continues_the_filter():
     with pytest.raises(UserError, match="action: 3 steps wanted for a horizon of 4, got 1"):
         model.forecast(context, 4, action=batch.action[:, 5:6])
     assert not torch.allclose(model.forecast(context, 4, action=-batch.action[:, 5:])[0], forecast)
+    with pytest.raises(UserError, match="action: the context has none"):
+        model.forecast(replace(context, action=None), 4, action=batch.action[:, 5:])
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float64])

@@ -358,6 +358,8 @@ class KVAE(nn.Module):
         if weights_state is not None:
             hidden = tuple(repeated(part.transpose(0, 1)).transpose(0, 1).contiguous() for part in weights_state)
         actions = None
+        if self.B is not None and context.action is None and action is not None:
+            raise UserError("action: the context has none, and its last one leads into the first forecast frame")
         if self.B is not None and context.action is not None:
             following = [] if action is None else [action[:, : horizon - 1]]
             joined = torch.cat([context.action[:, -1:], *following], dim=1).float()
