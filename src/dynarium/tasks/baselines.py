@@ -11,7 +11,7 @@ BACKGROUND_SEQUENCES = 512
 
 
 def background(dataset: Dataset) -> Float[Tensor, "c h w"]:
-    """Return the blank scene: the median of every pixel over training frames (the test split is never looked at)."""
+    """Return the blank scene: the median of every pixel over training frames; of the first split where none is called train."""
     split = "train" if "train" in dataset.schema.splits else next(iter(dataset.schema.splits))
     batch = dataset.batch(split, range(min(BACKGROUND_SEQUENCES, dataset.size(split))))
     assert batch.video is not None
