@@ -91,7 +91,7 @@ def timed(name: str, model: KVAE, loss, steps: int) -> float:
         times.append(1e3 * (time.perf_counter() - start))
     times = times[3:]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{name:<44} {statistics.median(times):8.1f} {min(times):8.1f} {peak:10.0f}", flush=True)
+    print(f"{name:<44} {statistics.median(times):8.1f} {min(times):8.1f} {peak:8.0f} MiB", flush=True)
     return statistics.median(times)
 
 
@@ -106,7 +106,7 @@ def main() -> None:
     video = (torch.rand(32, 20, 1, 32, 32) > 0.87).to(torch.uint8) * 255
     batch = SequenceBatch(video=video)
     print(f"torch {torch.__version__}, {options.threads} threads, B=32, T=20, 32x32, median of {options.steps} steps")
-    print(f"{'':<44} {'ms':>8} {'min':>8} {'peak MiB':>10}")
+    print(f"{'':<44} {'ms':>8} {'min':>8} {'peak so far':>12}")
 
     def ours(precision: torch.dtype | None) -> float:
         model = KVAE(KVAEConfig())

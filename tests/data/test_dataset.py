@@ -28,6 +28,26 @@ def test_gather_equals_plain_indexing(sharded):
     assert set(sharded.read("train", [0], fields=["state"])) == {"state"}
 
 
+def test_windows_lie_inside_their_sequences(tmp_path):
+    """Where sequences have lengths, windows start uniformly among the places that hold no padding."""
+    lengths = np.tile(np.arange(1, 10, dtype=np.uint8), 40)
+    video = np.broadcast_to(np.arange(9, dtype=np.uint8)[None, :, None, None], (360, 9, 2, 2))
+    write_arrays(tmp_path / "d", {"train": {"video": video, "length": lengths}})
+    source = StoredSource(Dataset(tmp_path / "d"), "train", batch_size=360, steps=4, seed=0)
+    starts = {n: [] for n in range(1, 10)}
+    for epoch in range(20):
+        order, first = source.order(epoch)
+        (batch,) = source.batches(epoch)
+        assert torch.equal(batch.length, torch.from_numpy(lengths[order].astype(np.int64)).clamp(max=4))
+        assert torch.equal(batch.video[:, 0, 0, 0, 0], torch.from_numpy(first.astype(np.uint8)))
+        for n, start in zip(lengths[order], first, strict=True):
+            starts[int(n)].append(int(start))
+    for n, found in starts.items():
+        counts = np.bincount(found)
+        assert len(counts) == max(1, n - 3)
+        assert counts == pytest.approx(np.full(len(counts), 800 / len(counts)), rel=0.25)
+
+
 def test_reading_cannot_change_the_file(sharded):
     batch = sharded.batch("val", range(20))
     batch.video.zero_()

@@ -11,7 +11,7 @@ from dynarium.errors import UserError
 from dynarium.models.capabilities import Encodes, Forecasts, Imputes, Model, Reconstructs
 from dynarium.models.kvae import KVAEConfig
 from dynarium.objectives.schedules import Linear
-from dynarium.ssm import kalman_filter
+from dynarium.ssm import emit, kalman_filter, predict_ahead
 from dynarium.types import SequenceBatch
 
 SMALL = KVAEConfig(frame=(1, 8, 8), channels=(8, 8), hidden=6, state=3)
@@ -227,6 +227,46 @@ def test_forecast_with_actions_continues_the_filter():
     with pytest.raises(UserError, match="action: 3 steps wanted for a horizon of 4, got 1"):
         model.forecast(context, 4, action=batch.action[:, 5:6])
     assert not torch.allclose(model.forecast(context, 4, action=-batch.action[:, 5:])[0], forecast)
+    with pytest.raises(UserError, match="action: the context has none"):
+        model.forecast(replace(context, action=None), 4, action=batch.action[:, 5:])
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float64])
+def test_actions_of_any_number_type(dtype):
+    model, batch = model_of(control=2).eval(), replace(batch_of(control=2), mask=MASK)
+    action = batch.action.round()
+    wanted, got = (replace(batch, action=a) for a in (action, action.to(dtype)))
+    assert torch.equal(model.loss(wanted, 0)[0], model.loss(got, 0)[0])
+    assert torch.equal(model.impute(wanted)["smooth"], model.impute(got)["smooth"])
+
+
+def test_a_model_without_controls_ignores_actions():
+    model, batch = model_of().eval(), replace(batch_of(control=2), mask=MASK)
+    without = replace(batch, action=None)
+    assert torch.equal(model.loss(batch, 0)[0], model.loss(without, 0)[0])
+    assert torch.equal(model.impute(batch)["smooth"], model.impute(without)["smooth"])
+
+
+def test_sampled_futures_have_the_predictive_moments(monkeypatch):
+    """With one mode the future is Gaussian and known: samples have its means, covariances and correlations in time."""
+    model, batch, steps, samples = model_of(modes=1, control=2).eval(), batch_of(b=1, t=8, control=2), 5, 20_000
+    drawn, decode = [], model.frames
+    monkeypatch.setattr(model, "frames", lambda a: (drawn.append(a), decode(a[:1]))[1].expand(len(a), -1, -1, -1, -1))
+    context = SequenceBatch(video=batch.video[:, :steps], action=batch.action[:, :steps])
+    model.forecast(
+        context, 3, action=batch.action[:, steps:], samples=samples, generator=torch.Generator().manual_seed(0)
+    )
+    a, control = drawn[0], model._control(batch.action)
+    lgssm = model.linear_gaussian(model.dynamics(model.posterior_of(batch.video)[0], None, batch.action))
+    filtered = kalman_filter(lgssm, model.posterior_of(batch.video)[0], torch.arange(8)[None] < steps, control)
+    for k in (1, 2, 3):
+        ahead = emit(lgssm, predict_ahead(lgssm, filtered, k, control), start=k)
+        mean, cov = ahead.mean[0, steps - 1], ahead.cov[0, steps - 1]
+        assert ((a[:, k - 1].mean(0) - mean) / (cov.diagonal() / samples).sqrt()).abs().max() < 4
+        assert (torch.cov(a[:, k - 1].T) - cov).abs().max() < 0.04 * cov.abs().max()
+    A, C, P = lgssm.A[0, 0], lgssm.C[0, 0], filtered.predicted_cov[0, steps]
+    across = torch.cov(a[:, ::2].flatten(1).T)[:2, 2:]
+    assert (across - C @ P @ (A @ A).T @ C.T).abs().max() < 0.04 * cov.abs().max()
 
 
 def test_samples_differ_and_repeat():

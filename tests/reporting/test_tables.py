@@ -142,6 +142,16 @@ def test_paper_table_of_one_seed_has_the_error_over_sequences() -> None:
     assert "one seed" in table.note
 
 
+def test_paper_table_says_which_values_some_seeds_lack() -> None:
+    """A seed that failed is not left out of the mean in silence; one seed of several has no error over seeds."""
+    table = paper_table("kvae", records([0.0070, math.nan, 0.0072]))
+    smooth = next(line for line in table.rows if line.cells[2].text == "smooth")
+    assert smooth.cells[4].text == "0.0071 ± 0.0001 (2 of 3 seeds)"
+    table = paper_table("kvae", records([math.nan, math.nan, 0.0072]))
+    smooth = next(line for line in table.rows if line.cells[2].text == "smooth")
+    assert smooth.cells[4].text == "0.0072 (1 of 3 seeds)"
+
+
 def test_paper_table_without_records() -> None:
     assert paper_table("kvae", []).rows == ()
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynarium.data import make_dataset
+from dynarium.data import Dataset, make_dataset, write_arrays
 from dynarium.errors import UserError
 from dynarium.metrics.estimate import ratio_estimate
 from dynarium.metrics.frames import frame_change, nearest_wrong_pixels, squared_error, wrong_pixels
@@ -15,6 +15,7 @@ from dynarium.tasks.forecast import Forecast
 from dynarium.tasks.generate import Generate
 from dynarium.tasks.impute import Impute
 from dynarium.tasks.masks import block_mask, random_mask
+from dynarium.types import Result
 from worlds import Drift
 
 
@@ -85,6 +86,65 @@ def test_masks_of_a_task_repeat(dataset):
     task.run(a, dataset)
     task.run(b, dataset)
     assert all(map(torch.equal, a.seen, b.seen))
+
+
+def test_no_batch_size_changes_what_is_asked(dataset):
+    asked = []
+    for batch_size in (60, 7):
+        oracle = Oracle()
+        result = Impute(batch_size=batch_size).run(oracle, dataset)
+        masks = [oracle.seen[i :: len(oracle.seen) // -(-60 // batch_size)] for i in range(3)]
+        asked.append((torch.stack([torch.cat(parts) for parts in masks]), [row.value for row in result.rows]))
+    assert torch.equal(asked[0][0], asked[1][0])
+    assert asked[0][1] == pytest.approx(asked[1][1])
+
+
+class Recorder(Oracle):
+    """Answers with noise, and keeps what it was given to look at."""
+
+    def impute(self, batch):
+        self.seen.append(torch.where(batch.mask[..., None, None, None], batch.video, 0))
+        return {"smooth": self._noise(batch.video.shape)}
+
+    def reconstruct(self, batch):
+        return self._noise(batch.video.shape)
+
+    def forecast(self, context, horizon, *, action=None, samples=1, generator=None):
+        self.seen.append(torch.where(context.mask[..., None, None, None], context.video, 0))
+        return self._noise((samples, len(context), horizon, *context.video.shape[2:]))
+
+    @staticmethod
+    def _noise(shape):
+        return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("field", ["length", "mask"])
+def test_padding_and_missing_frames_are_neither_given_nor_scored(dataset, tmp_path, field):
+    """What the data's own lengths and masks leave out may hold anything: no answer, no row, no baseline changes."""
+    video, g = dataset.read("test", range(60))["video"], np.random.default_rng(0)
+    length = g.integers(1, 9, 60)
+    known = np.arange(8) < length[:, None] if field == "length" else g.random((60, 8)) > 0.4
+    known[:, 0] = True
+    rows, seen = [], []
+    for fill in (0, 255):
+        arrays = {"video": np.where(known[..., None, None, None], video, fill).astype(np.uint8)}
+        arrays[field] = length if field == "length" else known
+        write_arrays(tmp_path / f"{fill}", {"train": arrays, "test": arrays})
+        model = Recorder()
+        tasks = (
+            Impute(random_p=(0.5,), block_steps=(2,), all_frames_rates=(0.4,)),
+            Forecast(samples=1),
+            Generate(steps=8),
+        )
+        rows.append([row for task in tasks for row in task.run(model, Dataset(tmp_path / f"{fill}")).rows])
+        seen.append(model.seen)
+    assert all(map(torch.equal, *seen))
+    for a, b in zip(*rows, strict=True):
+        assert (a.method, a.metric, a.condition, a.n) == (b.method, b.metric, b.condition, b.n)
+        assert a.value == pytest.approx(b.value, nan_ok=True), a
+    if field == "length":
+        last = rows_of(Result(task="", rows=tuple(rows[0])), method="mean", metric="mse")[-1]
+        assert last.condition == {"steps ahead": 4} and last.n == (length == 8).sum()
 
 
 def test_forecast(dataset):

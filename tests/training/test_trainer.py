@@ -1,6 +1,7 @@
 """The trainer: exact resume, failures, interrupts, distributed equality."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from dynarium.data import StoredSource, make_dataset
 from dynarium.errors import RunError, UserError
 from dynarium.objectives.schedules import Cosine
 from dynarium.training import RunDirectory, Trainer, TrainingConfig, load_weights
+from dynarium.training.trainer import State
 from tiny import Tiny
 from worlds import Drift
 
@@ -156,6 +158,15 @@ def test_a_broken_loss_stops_with_the_batch_saved(dataset, tmp_path, bad, word):
     record = json.loads((tmp_path / "run" / "failure" / "failure.json").read_text())
     assert record["step"] == 25
     assert json.loads((tmp_path / "run" / "checkpoints" / "last" / "about.json").read_text())["step"] == 20
+
+
+@pytest.mark.parametrize(("last", "exploded"), [(5e-3, False), (0.9, False), (2e3, True), (-2e3, True)])
+def test_a_tiny_loss_may_jump_back_to_where_it_began(last, exploded):
+    state = State("float32")
+    for step in range(3000):
+        state.values["step"] = step
+        assert not state.exploded(math.exp(-step / 100) + 1e-7, 0.0, 1e3)
+    assert bool(state.exploded(last, 0.0, 1e3)) == exploded
 
 
 def test_early_stopping(dataset, tmp_path):

@@ -90,6 +90,10 @@ class StoredSource:
         self.shapes = {
             name: (steps, *shape[1:]) if steps and len(shape) > 1 else shape for name, shape in dataset.shapes.items()
         }
+        self._latest = np.full(n, dataset.steps - (steps or dataset.steps))
+        if steps is not None and "length" in dataset.shapes:
+            lengths = dataset.read(split, range(n), fields=["length"])["length"].reshape(-1).astype(np.int64)
+            self._latest = np.clip(lengths - steps, 0, self._latest)  # no padding in a window that can do without
         self._held_on = self.device or torch.device("cpu")
         self._held = self._hold() if in_memory is True or (in_memory == "auto" and self._fits()) else None
 
@@ -108,11 +112,12 @@ class StoredSource:
 
     def order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the sequences of an epoch in their order and the first step of each window."""
-        n, slack = self.dataset.size(self.split), self.dataset.steps - (self.steps or self.dataset.steps)
+        n = self.dataset.size(self.split)
         if not self.shuffle:
             return np.arange(n), np.zeros(n, dtype=np.int64)
         random = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-        return random.permutation(n), random.integers(0, slack + 1, n)
+        order = random.permutation(n)
+        return order, random.integers(0, self._latest[order] + 1)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[SequenceBatch]:
         """Yield the batches of an epoch from batch ``start`` on, read ahead by one thread."""

@@ -8,7 +8,7 @@ Frames in an answer are floating point in [0, 1].
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dynarium.types import SequenceBatch
@@ -63,7 +63,7 @@ class Forecasts(Protocol):
         context: SequenceBatch,
         horizon: int,
         *,
-        action: Float[Tensor, "b f a"] | None = None,
+        action: Shaped[Tensor, "b f a"] | None = None,
         samples: int = 1,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "s b f c h w"]:

@@ -16,7 +16,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from dynarium.errors import UserError
@@ -168,7 +168,7 @@ class KVAE(nn.Module):
         self,
         a: Float[Tensor, "b t p"],
         mask: Bool[Tensor, "b t"] | None = None,
-        action: Float[Tensor, "b t a"] | None = None,
+        action: Shaped[Tensor, "b t a"] | None = None,
     ) -> Dynamics:
         """Return the mixture weights and matrices of every step, given the observed part of ``a``.
 
@@ -191,12 +191,13 @@ class KVAE(nn.Module):
         b, t = mask.shape
         mean, cov = self.m0.expand(b, -1), self.P0.expand(b, -1, -1)
         past, hidden, weights = self.first.expand(b, -1), None, []
+        control = self._control(action)
         for i in range(t):
             output, hidden = self.lstm(past[:, None], hidden)
             weights.append(self._weights(output[:, 0]))
             A, B, C = self._mix(weights[-1])
             if i > 0:
-                push = None if B is None or action is None else (B @ action[:, i - 1, :, None]).squeeze(-1)
+                push = None if B is None or control is None else (B @ control[:, i, :, None]).squeeze(-1)
                 mean, cov = predict_step(mean, cov, A, self.Q, push)
             past = torch.where(mask[:, i, None], a[:, i], (C @ mean[..., None]).squeeze(-1))
             mean, cov, _ = update_step(mean, cov, past, C, self.R, mask[:, i])
@@ -206,10 +207,9 @@ class KVAE(nn.Module):
         """Return the state-space model that these matrices make."""
         return LinearGaussian(A=dynamics.A, B=dynamics.B, C=dynamics.C, Q=self.Q, R=self.R, m0=self.m0, P0=self.P0)
 
-    @staticmethod
-    def _control(action: Tensor | None) -> Tensor | None:
-        """Shift the actions so that entry t is the one that leads into step t."""
-        return None if action is None else F.pad(action[:, :-1].float(), (0, 0, 1, 0))
+    def _control(self, action: Tensor | None) -> Tensor | None:
+        """Shift the actions so that entry t is the one that leads into step t; ``None`` where the model takes none."""
+        return None if action is None or self.B is None else F.pad(action[:, :-1].float(), (0, 0, 1, 0))
 
     # ---- training --------------------------------------------------------------------------------------------------
 
@@ -330,7 +330,7 @@ class KVAE(nn.Module):
         context: SequenceBatch,
         horizon: int,
         *,
-        action: Float[Tensor, "b f a"] | None = None,
+        action: Shaped[Tensor, "b f a"] | None = None,
         samples: int = 1,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "s b f c h w"]:
@@ -358,6 +358,8 @@ class KVAE(nn.Module):
         if weights_state is not None:
             hidden = tuple(repeated(part.transpose(0, 1)).transpose(0, 1).contiguous() for part in weights_state)
         actions = None
+        if self.B is not None and context.action is None and action is not None:
+            raise UserError("action: the context has none, and its last one leads into the first forecast frame")
         if self.B is not None and context.action is not None:
             following = [] if action is None else [action[:, : horizon - 1]]
             joined = torch.cat([context.action[:, -1:], *following], dim=1).float()

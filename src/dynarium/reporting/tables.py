@@ -57,6 +57,7 @@ def paper_table(recipe: str, records: Sequence[Mapping[str, Any]]) -> Table:
     Returns:
         For each number of the paper: paper | ours | difference, then the trivial baselines at the same settings. Ours
         is the mean over seeds ± the standard error over seeds; of a single seed ± the standard error over sequences.
+        Where not every seed has a finite value, the cell says how many have.
     """
     ours = [[record_of(row) for row in record.get("rows") or ()] for record in records]
     paper = [record_of(row) for row in (records[0].get("paper") or () if records else ())]
@@ -69,12 +70,14 @@ def paper_table(recipe: str, records: Sequence[Mapping[str, Any]]) -> Table:
     digits = _decimals([record.value for record in everything if math.isfinite(record.value)])
     lines: list[Line] = []
     before = None
-    for i, (record, (value, error)) in enumerate(zip(everything, pooled, strict=True)):
+    for i, (record, (value, error, n)) in enumerate(zip(everything, pooled, strict=True)):
         trivial = i >= len(paper)
         group = (trivial, record.metric, record.method, [v for v in record.condition.values() if isinstance(v, str)])
         published = "–" if trivial else _fixed(record.value, digits)
         difference = "–" if trivial or not math.isfinite(value) else f"{value - record.value:+.{digits}f}"
         cells = (words(record.metric), _setting(record), record.method, published, _with_error(value, error, digits))
+        if 0 < n < len(records):
+            cells = (*cells[:-1], f"{cells[-1]} ({n} of {len(records)} seeds)")
         better = (value > record.value) == higher_is_better(record.metric) and value != record.value
         last = Cell(text=difference, best=difference != "–" and better)
         rule = before is not None and group != before
@@ -220,15 +223,15 @@ def _answers(ours: Record, wanted: Record) -> bool:
     return ours.metric == wanted.metric and all(ours.condition.get(k) == v for k, v in wanted.condition.items())
 
 
-def _pool(seeds: list[list[Record]], wanted: Record) -> tuple[float, float]:
-    """Return mean and standard error of one number over seeds; of one seed the standard error over sequences."""
+def _pool(seeds: list[list[Record]], wanted: Record) -> tuple[float, float, int]:
+    """Return mean and standard error of one number over seeds (of a single seed: over sequences), and how many have it."""
     firsts = [next((r for r in rows if r.method == wanted.method and _answers(r, wanted)), None) for rows in seeds]
     found = [record for record in firsts if record is not None and math.isfinite(record.value)]
     if not found:
-        return math.nan, math.nan
+        return math.nan, math.nan, 0
     values = [record.value for record in found]
-    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else found[0].standard_error
-    return mean(values), error
+    single = found[0].standard_error if len(seeds) == 1 else math.nan
+    return mean(values), stdev(values) / math.sqrt(len(values)) if len(values) > 1 else single, len(values)
 
 
 def _setting(record: Record) -> str:

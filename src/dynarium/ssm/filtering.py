@@ -53,7 +53,8 @@ def kalman_filter(
 
     Raises:
         ValueError: A parameter varies over another number of steps, or controls are given without B and D.
-        torch.linalg.LinAlgError: An innovation covariance is not positive definite.
+        torch.linalg.LinAlgError: An innovation covariance of three or more dimensions is not positive definite. (Up to two
+            it is inverted in closed form, which does not check.)
     """
     b, t, _ = y.shape
     if u is not None and model.B is None and model.D is None:

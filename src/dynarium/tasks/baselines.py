@@ -5,15 +5,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dynarium.data import Dataset
+from dynarium.tasks.common import known_steps
 
 BACKGROUND_SEQUENCES = 512
 
 
 def background(dataset: Dataset) -> Float[Tensor, "c h w"]:
-    """Return the blank scene: the median of every pixel over training frames (the test split is never looked at)."""
+    """Return the blank scene: the median of every pixel over training frames; of the first split where none is called train."""
     split = "train" if "train" in dataset.schema.splits else next(iter(dataset.schema.splits))
-    n = min(BACKGROUND_SEQUENCES, dataset.size(split))
-    video = torch.from_numpy(dataset.read(split, range(n), fields=["video"])["video"]).flatten(0, 1)
+    batch = dataset.batch(split, range(min(BACKGROUND_SEQUENCES, dataset.size(split))))
+    assert batch.video is not None
+    video = batch.video[known_steps(batch)]
     video = video[:: max(1, len(video) // 2048)]
     return video.float().median(0).values / (255 if video.dtype == torch.uint8 else 1)
 
@@ -33,6 +35,13 @@ def interpolate(video: Float[Tensor, "b t c h w"], mask: Bool[Tensor, "b t"]) ->
     steps = torch.arange(t).expand_as(first)
     share = ((steps - first) / (second - first).clamp(min=1)).clamp(0, 1)[..., None, None, None]
     return (1 - share) * _pick(video, first) + share * _pick(video, second)
+
+
+def where_any(
+    mask: Bool[Tensor, "b t"], frames: Float[Tensor, "b s c h w"], blank: Float[Tensor, "c h w"]
+) -> Float[Tensor, "b s c h w"]:
+    """Return ``frames`` for sequences of which anything is observed, else the blank scene."""
+    return torch.where(mask.any(1)[:, None, None, None, None], frames, blank)
 
 
 def _neighbours(mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from dynarium.data import Dataset
@@ -14,7 +15,7 @@ from dynarium.types import Row, SequenceBatch
 
 
 def evaluation_batches(dataset: Dataset, split: str, sequences: int | None, batch_size: int) -> Iterator[SequenceBatch]:
-    """Yield the first ``sequences`` sequences of a split, with the frames in [0, 1].
+    """Yield the first ``sequences`` sequences of a split, as they are stored.
 
     Raises:
         UserError: The dataset has no video, or no such split.
@@ -35,6 +36,14 @@ def frames_of(batch: SequenceBatch) -> Tensor:
     return batch.video.float() / 255 if batch.video.dtype == torch.uint8 else batch.video
 
 
+def known_steps(batch: SequenceBatch) -> Bool[Tensor, "b t"]:
+    """Return which steps the data hold: within the sequence's length, and not missing. Only these are given and scored."""
+    assert batch.video is not None
+    b, t = batch.video.shape[:2]
+    known = torch.ones(b, t, dtype=torch.bool, device=batch.video.device) if batch.mask is None else batch.mask
+    return known if batch.length is None else known & (torch.arange(t, device=known.device) < batch.length[:, None])
+
+
 def need(model: Any, capability: type, task: str) -> None:
     """Check that a model has a capability.
 
@@ -52,13 +61,15 @@ def device_of(model: Any) -> torch.device:
 
 
 def cut(batch: SequenceBatch, step: int) -> tuple[SequenceBatch, SequenceBatch]:
-    """Cut a batch into its steps before ``step`` and those from it on."""
+    """Cut a batch into its steps before ``step`` and those from it on; lengths become part of the masks."""
+    if batch.length is not None:
+        batch = replace(batch, mask=known_steps(batch), length=None)
     stepped = ("video", "state", "action", "observation", "mask")
     fields = {name: value for name, value in batch.present().items() if name in stepped}
     first, rest = (
         {name: value[:, part] for name, value in fields.items()} for part in (slice(step), slice(step, None))
     )
-    return replace(batch, length=None, **first), replace(batch, length=None, **rest)
+    return replace(batch, **first), replace(batch, **rest)
 
 
 class Tally:

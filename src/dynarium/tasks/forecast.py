@@ -9,8 +9,8 @@ from dynarium.data import Dataset
 from dynarium.errors import UserError
 from dynarium.metrics.frames import squared_error, wrong_pixels
 from dynarium.models.capabilities import Forecasts
-from dynarium.tasks.baselines import background
-from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, need
+from dynarium.tasks.baselines import background, hold_last, where_any
+from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, known_steps, need
 from dynarium.types import Result
 
 
@@ -64,23 +64,25 @@ class Forecast:
         generator = torch.Generator(device).manual_seed(self.seed)
         for k, batch in enumerate(evaluation_batches(dataset, self.split, self.sequences, self.batch_size)):
             given, rest = cut(batch.to(device), self.context)
-            video = frames_of(batch)
+            video, known = frames_of(batch), known_steps(batch)
             truth = video[:, self.context : self.context + horizon]
             answers = {"mean": model.forecast(given, horizon, action=rest.action).cpu()}
             if self.samples:
                 answers["sample"] = model.forecast(
                     given, horizon, action=rest.action, samples=self.samples, generator=generator
                 ).cpu()
-            last = video[:, self.context - 1 : self.context]
+            scored = known[:, self.context : self.context + horizon]
+            seen = known[:, : self.context]
+            last = where_any(seen, hold_last(video[:, : self.context], seen)[:, -1:], blank)
             trivial = {"blank": blank.expand_as(truth)[None], "hold-last": last.expand_as(truth)[None]}
             for baseline, group in ((False, answers), (True, trivial)):
                 for method, frames in group.items():
                     for metric, error in (("wrong_pixels", wrong_pixels), ("mse", squared_error)):
                         values = error(frames, truth).mean(0)
                         for step in range(horizon):
-                            one = values[:, step : step + 1]
-                            tally.add(method, metric, {"steps ahead": step + 1}, one, baseline=baseline)
-                        tally.add(method, f"{metric}_mean", {"horizon": horizon}, values, baseline=baseline)
+                            one, counted = values[:, step : step + 1], scored[:, step : step + 1]
+                            tally.add(method, metric, {"steps ahead": step + 1}, one, counted, baseline=baseline)
+                        tally.add(method, f"{metric}_mean", {"horizon": horizon}, values, scored, baseline=baseline)
             if k == 0:
                 n, before = self.shown, video[: self.shown, : self.context]
                 examples = {"video/truth": video[:n, : self.context + horizon], "context": torch.tensor(self.context)}

@@ -10,8 +10,8 @@ from dynarium.data import Dataset
 from dynarium.errors import UserError
 from dynarium.metrics.frames import frame_change, nearest_wrong_pixels
 from dynarium.models.capabilities import Forecasts
-from dynarium.tasks.baselines import background
-from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, need
+from dynarium.tasks.baselines import background, hold_last, where_any
+from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, known_steps, need
 from dynarium.types import Result
 
 PARTS = 4
@@ -72,21 +72,22 @@ class Generate:
         generator = torch.Generator(device).manual_seed(self.seed)
         tally, examples = Tally(), {}
         for k, batch in enumerate(evaluation_batches(dataset, self.split, self.sequences, self.batch_size)):
-            video = frames_of(batch)
+            video, known = frames_of(batch), known_steps(batch)
             given, _ = cut(batch.to(device), self.context)
-            before = video[:, : self.context]
+            before, seen = video[:, : self.context], known[:, : self.context]
+            last = where_any(seen, hold_last(before, seen)[:, -1:], blank)
             rolled = {
                 "stochastic": model.forecast(given, self.steps, generator=generator)[0].cpu(),
                 "deterministic": model.forecast(given, self.steps)[0].cpu(),
             }
-            still = {"blank": blank.expand(len(video), 1, *blank.shape), "hold-last": before[:, -1:]}
+            still = {"blank": blank.expand(len(video), 1, *blank.shape), "hold-last": last}
             for part in range(PARTS):
                 span = slice(part * self.steps // PARTS, (part + 1) * self.steps // PARTS)
                 to = {"to": span.stop}
                 for method, frames in rolled.items():
-                    change = frame_change(torch.cat([before[:, -1:], frames], 1))[:, span]
+                    change = frame_change(torch.cat([last, frames], 1))[:, span]
                     self._score(tally, method, to, frames[:, span], change, real, usual_change)
-                self._score(tally, "data", to, video, frame_change(video), real, usual_change)
+                self._score(tally, "data", to, video, frame_change(video), real, usual_change, known)
                 for method, frames in still.items():
                     self._score(
                         tally, method, to, frames, torch.zeros(len(video), 1), real, usual_change, baseline=True
@@ -105,18 +106,22 @@ class Generate:
         change: Tensor,
         real: Tensor,
         usual_change: float,
+        known: Tensor | None = None,
         *,
         baseline: bool = False,
     ) -> None:
         nearest = nearest_wrong_pixels(frames.flatten(0, 1), real).unflatten(0, frames.shape[:2])
-        tally.add(method, "nearest_wrong_pixels", condition, nearest, baseline=baseline)
-        gap = (change.mean(1, keepdim=True) - usual_change).abs()
-        tally.add(method, "frame_change_gap", condition, gap, baseline=baseline)
+        tally.add(method, "nearest_wrong_pixels", condition, nearest, known, baseline=baseline)
+        moved = torch.ones_like(change) if known is None else (known[:, 1:] & known[:, :-1]).to(change.dtype)
+        moves = moved.sum(1, keepdim=True)
+        gap = ((change * moved).sum(1, keepdim=True) / moves.clamp(min=1) - usual_change).abs()
+        tally.add(method, "frame_change_gap", condition, gap, moves > 0, baseline=baseline)
 
     @staticmethod
     def _real(dataset: Dataset) -> tuple[Tensor, float]:
         """Return training frames, and how much they change per step."""
         split = "train" if "train" in dataset.schema.splits else next(iter(dataset.schema.splits))
         n = min(dataset.size(split), -(-REAL_FRAMES // dataset.steps))
-        video = frames_of(dataset.batch(split, range(n), fields=["video"]))
-        return video.flatten(0, 1), float(frame_change(video).mean())
+        batch = dataset.batch(split, range(n))
+        video, known = frames_of(batch), known_steps(batch)
+        return video[known], float(frame_change(video)[known[:, 1:] & known[:, :-1]].mean())

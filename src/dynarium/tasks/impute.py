@@ -11,8 +11,8 @@ from dynarium.data import Dataset
 from dynarium.errors import UserError
 from dynarium.metrics.frames import squared_error, wrong_pixels
 from dynarium.models.capabilities import Encodes, Forecasts, Imputes, Reconstructs
-from dynarium.tasks.baselines import background, hold_last, interpolate
-from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, need
+from dynarium.tasks.baselines import background, hold_last, interpolate, where_any
+from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, known_steps, need
 from dynarium.tasks.masks import block_mask, random_mask
 from dynarium.types import Result, SequenceBatch
 
@@ -76,38 +76,40 @@ class Impute:
         imputing: Imputes = model
         device, blank = device_of(model), background(dataset)
         tally, examples = Tally(), {}
+        masks = tuple(self._masks(dataset.size(self.split), dataset.steps))
         for k, batch in enumerate(evaluation_batches(dataset, self.split, self.sequences, self.batch_size)):
-            truth = frames_of(batch)
+            truth, known_frames = frames_of(batch), known_steps(batch)
+            here = slice(k * self.batch_size, k * self.batch_size + len(batch))
             known = {}
             if isinstance(model, Reconstructs):
                 known["reconstruction"] = model.reconstruct(batch.to(device)).cpu()
             rolled = self._rolled_out(model, batch, device)
-            for condition, mask in self._masks(len(batch), dataset.steps, k):
-                hidden = replace(batch, mask=mask)
+            for condition, kept in masks:
+                mask = kept[here] & known_frames
+                hidden = replace(batch, mask=mask, length=None)
                 answers = {name: frames.cpu() for name, frames in imputing.impute(hidden.to(device)).items()} | known
                 if rolled is not None and condition["mask"] != "all":
                     answers["generate"] = rolled
                 trivial = {
                     "blank": blank.expand_as(truth),
-                    "hold-last": _where_any(mask, hold_last(truth, mask), blank),
-                    "interpolate": _where_any(mask, interpolate(truth, mask), blank),
+                    "hold-last": where_any(mask, hold_last(truth, mask), blank),
+                    "interpolate": where_any(mask, interpolate(truth, mask), blank),
                 }
-                self._score(tally, condition, truth, mask, answers, baseline=False)
-                self._score(tally, condition, truth, mask, trivial, baseline=True)
+                self._score(tally, condition, truth, mask, known_frames, answers, baseline=False)
+                self._score(tally, condition, truth, mask, known_frames, trivial, baseline=True)
                 if k == 0 and condition == self._pictured():
                     examples = self._examples(model, hidden.to(device), truth, mask, answers)
         return Result(task=self.name, rows=tally.rows(), examples=examples)
 
-    def _masks(self, b: int, t: int, k: int) -> Iterator[tuple[dict[str, Any], Tensor]]:
-        """Yield every condition with its mask for batch ``k``."""
-        seed = self.seed + 1_000_003 * k
+    def _masks(self, n: int, t: int) -> Iterator[tuple[dict[str, Any], Tensor]]:
+        """Yield every condition with its mask of the whole split, so that no batch size changes what is asked."""
         for p in self.random_p:
-            yield {"mask": "random", "p": p}, random_mask(b, t, p, observe_first=self.observe_first, seed=seed)
+            yield {"mask": "random", "p": p}, random_mask(n, t, p, observe_first=self.observe_first, seed=self.seed)
         for steps in self.block_steps:
             if self.observe_first + steps < t:
-                yield {"mask": "block", "steps": steps}, block_mask(b, t, steps, observe_first=self.observe_first)
+                yield {"mask": "block", "steps": steps}, block_mask(n, t, steps, observe_first=self.observe_first)
         for p in self.all_frames_rates:
-            yield {"mask": "all", "p": p}, random_mask(b, t, p, observe_first=0, seed=seed)
+            yield {"mask": "all", "p": p}, random_mask(n, t, p, observe_first=0, seed=self.seed)
 
     def _pictured(self) -> dict[str, Any]:
         if self.random_p:
@@ -129,6 +131,7 @@ class Impute:
         condition: dict[str, Any],
         truth: Tensor,
         mask: Tensor,
+        known: Tensor,
         answers: dict[str, Tensor],
         *,
         baseline: bool,
@@ -139,8 +142,8 @@ class Impute:
                 ("mse", squared_error(frames, truth)),
             ):
                 if condition["mask"] != "all":
-                    tally.add(method, f"{metric}_missing", condition, values, ~mask, baseline=baseline)
-                tally.add(method, f"{metric}_all", condition, values, baseline=baseline)
+                    tally.add(method, f"{metric}_missing", condition, values, known & ~mask, baseline=baseline)
+                tally.add(method, f"{metric}_all", condition, values, known, baseline=baseline)
 
     def _examples(
         self, model: Any, hidden: SequenceBatch, truth: Tensor, mask: Tensor, answers: dict[str, Tensor]
@@ -159,8 +162,3 @@ class Impute:
         if hidden.state is not None:
             examples["state"] = hidden.state[:n].cpu()
         return examples
-
-
-def _where_any(mask: Tensor, frames: Tensor, blank: Tensor) -> Tensor:
-    """Return ``frames`` for sequences of which anything is observed, else the blank scene."""
-    return torch.where(mask.any(1)[:, None, None, None, None], frames, blank)

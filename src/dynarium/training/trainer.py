@@ -54,6 +54,7 @@ class State:
             "waited": 0,
             "mean": 0.0,
             "size": 0.0,
+            "largest_first": 0.0,
             "seconds": 0.0,
             "sums": {},
             "counted": 0,
@@ -64,8 +65,8 @@ class State:
         return self.values
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Take the values."""
-        self.values = values
+        """Take the values; what an older checkpoint lacks stays as it is."""
+        self.values = self.values | values
 
     def add(self, terms: dict[str, float]) -> None:
         """Add the terms of one step to the sums of the next line of metrics."""
@@ -81,13 +82,19 @@ class State:
         return means
 
     def exploded(self, loss: float, gradient_norm: float, factor: float) -> str:
-        """Return why a step is beyond recovery, or an empty string; follows the loss's running mean and size."""
+        """Return why a step is beyond recovery, or an empty string; follows the loss's running mean and size.
+
+        A loss no larger than those of the first steps has not exploded, however small it had become.
+        """
         values = self.values
         if not math.isfinite(loss):
             return f"the loss is {loss}"
         if not math.isfinite(gradient_norm):
             return f"the gradient's norm is {gradient_norm}"
-        if values["step"] > 20 and abs(loss - values["mean"]) > factor * max(values["size"], 1e-6):
+        if values["step"] <= 20:
+            values["largest_first"] = max(values["largest_first"], abs(loss))
+        usual = max(values["size"], 1e-6)
+        if abs(loss) > values["largest_first"] and abs(loss - values["mean"]) > factor * usual and values["step"] > 20:
             return f"the loss jumped to {loss:.4g} from a running mean of {values['mean']:.4g}"
         rate = max(0.01, 1 / (values["step"] + 1))
         values["mean"] += rate * (loss - values["mean"])
