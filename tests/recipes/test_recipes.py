@@ -99,7 +99,7 @@ def test_reproduce_prints_the_paper_beside_ours(capsys):
     records = [read(f"results/kvae-fraccaro2017/seed-{s}.json") for s in (0, 1)]
     assert records[0]["rows"] != records[1]["rows"]
     assert records[0]["data"] == records[1]["data"]
-    assert {"commit", "versions", "hardware", "wall_time", "paper", "seed"} <= set(records[0])
+    assert {"commit", "evaluated", "versions", "hardware", "training_seconds", "paper", "seed"} <= set(records[0])
     before = os.listdir("runs")
     assert main(words) == 0  # has results already: nothing is trained again
     assert os.listdir("runs") == before

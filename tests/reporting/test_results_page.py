@@ -26,7 +26,8 @@ def record(seed: int, value: float, paper: bool = True) -> dict[str, Any]:
         "commit": "0123456789abcdef",
         "versions": {"torch": "2.13.0"},
         "hardware": {"cpu": "two cores", "accelerator": None},
-        "wall_time": 600.0,
+        "evaluated": "fedcba9876543210",
+        "training_seconds": 600.0,
         "rows": [row, blank],
         "paper": [row | {"value": 0.0075, "standard_error": None}] if paper else [],
     }
@@ -44,7 +45,9 @@ def test_page_of_two_recipes(tmp_path: Path) -> None:
     page = results_page(tmp_path / "results")
     first, second = page.split("## kvae-x")[1].split("## other")
     assert "| wrong" not in page
-    assert first.index("| 2 | `0123456789` | 10.0 min | cpu two cores | torch 2.13.0 |") < first.index("| 10 |")
+    assert first.index("| 2 | `0123456789` | `fedcba9876` | 10.0 min | cpu two cores | torch 2.13.0 |") < first.index(
+        "| 10 |"
+    )
     assert "| mse | random, p = 0.5 | smooth | 0.0075 | 0.0072 ± 0.0002 | **-0.0003** |" in first
     assert "over 2 seeds of 100 sequences" in first
     assert "paper" not in second

@@ -97,6 +97,8 @@ def test_resumed_equals_uninterrupted_to_the_bit(dataset, tmp_path, ema):
     assert json.loads((cut.checkpoints / "last" / "about.json").read_text())["step"] == 13
     cut.append({"step": 17, "split": "train", "loss": 1.0})  # as if it had gone on after its last checkpoint
     fit(dataset, tmp_path / "cut", ema=ema, resume=True)
+    environment = cut.read_environment()
+    assert len(environment["resumed"]) == 1 and environment["resumed"][0]["precision"] == "float32"
     for name in ("best", "last"):
         a, b = (load_file(r.checkpoints / name / "weights.safetensors") for r in (whole, cut))
         assert all(torch.equal(a[key], b[key]) for key in a)

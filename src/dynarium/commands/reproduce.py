@@ -56,24 +56,26 @@ def reproduce(arguments: Sequence[str], prog: str) -> None:
 
 def _run(experiment: Any, seed: int, runs: Path) -> dict[str, Any]:
     from dynarium.recipes import find_run, paper_of, train
+    from dynarium.training import here
 
-    start = time.time()
     run = train(experiment, runs=runs, resume=find_run(experiment, runs))
-    rows = []
+    start, rows = time.time(), []
     for task in experiment.tasks:
         result = task.run(run.model, run.dataset)
         run.files.write_result(result, dataset=str(run.dataset.directory), split=task.split, checkpoint=run.checkpoint)
         rows += [asdict(row) | {"task": result.task} for row in result.rows]
-    environment = run.files.read_environment()
+    trained = run.files.read_environment()
     return {
         "recipe": experiment.name,
         "seed": seed,
-        "commit": environment.get("commit"),
-        "versions": environment.get("versions"),
-        "hardware": environment.get("hardware"),
-        "precision": environment.get("precision"),
+        "commit": trained.get("commit"),
+        "versions": trained.get("versions"),
+        "hardware": trained.get("hardware"),
+        "precision": trained.get("precision"),
+        "evaluated": here()["commit"],
         "data": run.dataset.schema.content_hash,
-        "wall_time": round(time.time() - start, 1),
+        "training_seconds": run.files.read_metrics()[-1]["seconds"],
+        "evaluation_seconds": round(time.time() - start, 1),
         "rows": rows,
         "paper": [asdict(row) | {"standard_error": None} for row in paper_of(experiment.name)],
     }

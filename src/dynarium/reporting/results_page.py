@@ -73,14 +73,17 @@ def _recipe(name: str, records: list[dict[str, Any]]) -> str:
 
 
 def _provenance(records: list[dict[str, Any]]) -> str:
-    lines = ["| seed | commit | wall time | hardware | versions |", "| --: | :-- | --: | :-- | :-- |"]
+    lines = [
+        "| seed | trained with | evaluated with | training | hardware | versions |",
+        "| --: | :-- | :-- | --: | :-- | :-- |",
+    ]
     for record in records:
-        wall = record.get("wall_time")
-        minutes = f"{wall / 60:.1f} min" if isinstance(wall, int | float) else "–"
-        commit = f"`{str(record['commit'])[:10]}`" if record.get("commit") else "–"
+        seconds = record.get("training_seconds")
+        minutes = f"{seconds / 60:.1f} min" if isinstance(seconds, int | float) else "–"
+        commits = (f"`{str(record[k])[:10]}`" if record.get(k) else "–" for k in ("commit", "evaluated"))
         cells = [
             str(record.get("seed", "–")),
-            commit,
+            *commits,
             minutes,
             _flat(record.get("hardware")),
             _flat(record.get("versions")),

@@ -3,7 +3,7 @@
 from dynarium.training.checkpoint import load_weights
 from dynarium.training.config import TrainingConfig
 from dynarium.training.processes import agreed, main_first, rank_and_world, training_device
-from dynarium.training.run_directory import RunDirectory
+from dynarium.training.run_directory import RunDirectory, here
 from dynarium.training.trainer import Trainer
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Trainer",
     "TrainingConfig",
     "agreed",
+    "here",
     "load_weights",
     "main_first",
     "rank_and_world",

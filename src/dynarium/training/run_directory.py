@@ -67,14 +67,15 @@ class RunDirectory:
         partial.replace(self.metrics)
 
     def write_environment(self, **more: Any) -> None:
-        """Write ``environment.json``: commit, versions, hardware and what else is given."""
-        values = {
-            "commit": _commit(),
-            "versions": _versions(),
-            "hardware": _hardware(),
-            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-            **more,
-        }
+        """Write ``environment.json``: commit, versions, hardware and what else is given.
+
+        Of a run that is taken up again the first environment stays, and the new one is added under ``resumed``.
+        """
+        command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+        values = {**here(), "command": command, **more}
+        first = self.read_environment()
+        if first:
+            values = first | {"resumed": [*first.get("resumed", []), values]}
         _write_json(self.directory / "environment.json", values)
 
     def read_environment(self) -> dict[str, Any]:
@@ -118,6 +119,11 @@ def _write_json(path: Path, values: Any) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def here() -> dict[str, Any]:
+    """Return what made a result: commit, versions and hardware."""
+    return {"commit": _commit(), "versions": _versions(), "hardware": _hardware()}
 
 
 def _commit() -> str | None:
