@@ -54,9 +54,11 @@ def kvae_fraccaro2017() -> KVAEExperiment:
     random p = .2 / .5 / .8: .0061 / .0075 / .0129 (read off the figure to about +-.0002, at .2 +-.0005); block of 7 / 15:
     .0122 / .0228.
     Settings: the authors' (80 epochs, batch 32, Adam, reconstruction weight 0.3, mixture network frozen for 10 epochs,
-    Q = .08 I, R = .03 I), with two deviations: the learning rate is 3e-3 after a warm-up of 200 steps, then a half cosine
-    to 0 (their 7e-3, times .85 every 20 epochs and without warm-up, collapses from PyTorch's initial weights), and
-    gradients are clipped at norm 10 (theirs: 150). Command: ``dynarium reproduce kvae-fraccaro2017 --seeds 0 1 2``; about
+    Q = .08 I, R = .03 I), with deviations: the learning rate is 3e-3 after a warm-up of 200 steps, then a half cosine to 0
+    (their 7e-3, times .85 every 20 epochs and without warm-up, collapses from PyTorch's initial weights); gradients are
+    clipped at norm 10 (theirs: 150); the state is integrated out exactly instead of sampled; freezing the mixture network
+    also stops its gradient to the encoder; the decoder's last layer is a sub-pixel convolution (theirs has one more, then
+    1x1); the weights are those of the best validation. Command: ``dynarium reproduce kvae-fraccaro2017 --seeds 0 1 2``; about
     20 minutes a seed on two CPU cores. Results: ``results/kvae-fraccaro2017/``.
     """
     steps = 80 * EPOCH
