@@ -25,7 +25,8 @@ class Impute:
 
     Rows: every estimate the model gives (``smooth``, ``filter``), ``generate`` (deterministic roll-out of the first frames,
     no later observation used), ``reconstruction`` (each true frame through the bottleneck: a bound), and the trivial rows
-    ``blank`` (the median training frame), ``hold-last`` and ``interpolate`` (pixelwise, between the observed neighbours).
+    ``blank`` (the median training frame), ``hold-last`` and ``interpolate`` (pixelwise, between the observed neighbours). On
+    all frames the last two copy what is observed, while the model's estimates of it go through its bottleneck.
 
     Attributes:
         random_p: Probabilities with which each frame from ``observe_first`` on is hidden.
