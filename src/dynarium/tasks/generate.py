@@ -80,42 +80,44 @@ class Generate:
                 "stochastic": model.forecast(given, self.steps, generator=generator)[0].cpu(),
                 "deterministic": model.forecast(given, self.steps)[0].cpu(),
             }
-            still = {"blank": blank.expand(len(video), 1, *blank.shape), "hold-last": last}
-            for part in range(PARTS):
-                span = slice(part * self.steps // PARTS, (part + 1) * self.steps // PARTS)
-                to = {"to": span.stop}
-                for method, frames in rolled.items():
-                    change = frame_change(torch.cat([last, frames], 1))[:, span]
-                    self._score(tally, method, to, frames[:, span], change, real, usual_change)
-                self._score(tally, "data", to, video, frame_change(video), real, usual_change, known)
-                for method, frames in still.items():
-                    self._score(
-                        tally, method, to, frames, torch.zeros(len(video), 1), real, usual_change, baseline=True
-                    )
+            spans = [slice(p * self.steps // PARTS, (p + 1) * self.steps // PARTS) for p in range(PARTS)]
+            for method, frames in rolled.items():
+                change = frame_change(torch.cat([last, frames], 1))
+                for span in spans:
+                    scores = self._scores(frames[:, span], change[:, span], real, usual_change)
+                    self._add(tally, method, [span], scores)
+            self._add(tally, "data", spans, self._scores(video, frame_change(video), real, usual_change, known))
+            for method, frames in (("blank", blank.expand(len(video), 1, *blank.shape)), ("hold-last", last)):
+                scores = self._scores(frames, torch.zeros(len(video), 1), real, usual_change)
+                self._add(tally, method, spans, scores, baseline=True)
             if k == 0:
                 examples |= {f"video/{m}": torch.cat([before, f], 1)[: self.shown] for m, f in rolled.items()}
                 examples["context"] = torch.tensor(self.context)
         return Result(task=self.name, rows=tally.rows(), examples=examples)
 
     @staticmethod
-    def _score(
-        tally: Tally,
-        method: str,
-        condition: dict[str, Any],
-        frames: Tensor,
-        change: Tensor,
-        real: Tensor,
-        usual_change: float,
-        known: Tensor | None = None,
-        *,
-        baseline: bool = False,
-    ) -> None:
+    def _scores(
+        frames: Tensor, change: Tensor, real: Tensor, usual_change: float, known: Tensor | None = None
+    ) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """Return metric -> (values, where they count)."""
         nearest = nearest_wrong_pixels(frames.flatten(0, 1), real).unflatten(0, frames.shape[:2])
-        tally.add(method, "nearest_wrong_pixels", condition, nearest, known, baseline=baseline)
         moved = torch.ones_like(change) if known is None else (known[:, 1:] & known[:, :-1]).to(change.dtype)
         moves = moved.sum(1, keepdim=True)
         gap = ((change * moved).sum(1, keepdim=True) / moves.clamp(min=1) - usual_change).abs()
-        tally.add(method, "frame_change_gap", condition, gap, moves > 0, baseline=baseline)
+        return {"nearest_wrong_pixels": (nearest, known), "frame_change_gap": (gap, moves > 0)}
+
+    @staticmethod
+    def _add(
+        tally: Tally,
+        method: str,
+        spans: list[slice],
+        scores: dict[str, tuple[Tensor, Tensor | None]],
+        *,
+        baseline: bool = False,
+    ) -> None:
+        for span in spans:
+            for metric, (values, counted) in scores.items():
+                tally.add(method, metric, {"to": span.stop}, values, counted, baseline=baseline)
 
     @staticmethod
     def _real(dataset: Dataset) -> tuple[Tensor, float]:
