@@ -1,5 +1,10 @@
 """``dynarium data``, as a user runs it."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -71,3 +76,21 @@ def test_export_and_import():
     assert main(["data", "import", "files", "--out", "back"]) == 0
     a, b = (Dataset(d).read("test", range(5))["video"] for d in ("box", "back"))
     assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_workers_end_with_one_line(number):
+    sizes = ["--train", "200000", "--steps", "2", "--shard-size", "256"]
+    job = subprocess.Popen(
+        [sys.executable, "-m", "dynarium", "data", "make", "bouncing-ball", "--out", "big", *sizes, "--workers", "2"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert job.stderr is not None
+    assert job.stderr.readline().startswith("made")
+    os.killpg(job.pid, number)  # a terminal sends Ctrl-C to the workers as well
+    rest = job.communicate(timeout=60)[1].splitlines()  # ends when no worker holds the pipe any more
+    assert [line for line in rest if not line.startswith("made ")] == ["dynarium: interrupted"]
+    assert job.returncode == 130
