@@ -91,6 +91,34 @@ def test_resume_through_the_command_is_exact():
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_resume_changes_the_training_only(capsys):
+    assert main(["train", "kvae", *TINY, *QUICK]) == 0
+    run = f"runs/{newest()}"
+    capsys.readouterr()
+    assert main(["train", "--resume", run, "--model.state", "6"]) == 2
+    assert "keeps the run's model and data" in capsys.readouterr().err
+    assert main(["train", "--resume", run, "--training.steps", "3"]) == 0
+    assert load_run(run).experiment.training.steps == 3  # what the run says of itself stays true
+
+
+def test_questions_that_do_not_fit(capsys):
+    assert main(["train", "kvae", *TINY, *QUICK]) == 0
+    run = f"runs/{newest()}"
+    video = np.zeros((4, 3, 32, 32))
+    dy.write_arrays("short", {"test": {"video": video}})
+    dy.write_arrays("acted", {"test": {"video": video, "action": np.zeros((4, 3, 2))}})
+    for words, message in (
+        (["--sequences", "0"], "--sequences: expected at least 1, got 0"),
+        (["--data", "acted"], "--data: expected actions of 0 numbers, got 2"),
+        (["--data", "short", "--task", "forecast"], "got context 4 and horizon all that follow"),
+    ):
+        capsys.readouterr()
+        assert main(["evaluate", run, *words]) == 2
+        printed = capsys.readouterr().err
+        assert message in printed and printed.count("\n") == 1
+    assert not os.path.exists(f"{run}/results")
+
+
 def test_reproduce_prints_the_paper_beside_ours(capsys):
     words = ["reproduce", "kvae-fraccaro2017", "--seeds", "0", "1", *TINY, *QUICK]
     assert main(words) == 0

@@ -1,7 +1,7 @@
 """``dynarium train``: train a recipe or a model, or resume a run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -48,7 +48,11 @@ def train(arguments: Sequence[str], prog: str) -> None:
     from dynarium.recipes import train as run_experiment
 
     if options.resume is not None:
-        experiment = config.resolve(load_experiment(options.resume), options.config, dotted, prog=prog)
+        saved = load_experiment(options.resume)
+        experiment = config.resolve(saved, options.config, dotted, prog=prog)
+        moved = replace(saved.data, directory=experiment.data.directory, workers=experiment.data.workers)
+        if experiment != replace(saved, data=moved, training=experiment.training, tasks=experiment.tasks):
+            raise UserError("train: --resume RUN keeps the run's model and data; expected only options of the training")
     else:
         dotted = ["--help"] if options.help_config else dotted
         first, *rest = options.config or (None,)

@@ -172,6 +172,8 @@ def train(
             dataset, "val", batch_size=size, steps=experiment.data.window, shuffle=False, drop_last=False
         )
     run = RunDirectory(resume) if resume else RunDirectory(agreed(_new_run(runs, experiment) if rank == 0 else Path()))
+    if resume and rank == 0:
+        config.save(experiment, run.directory / "config.yaml")  # the training may have been given other options
     callbacks = (MediaCallback(dataset.batch("val", range(min(8, dataset.size("val"))))),) if val_source else ()
     described = config.to_dict(experiment)
     trainer = Trainer(
