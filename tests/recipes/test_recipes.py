@@ -101,6 +101,13 @@ def test_resume_changes_the_training_only(capsys):
     assert load_run(run).experiment.training.steps == 3  # what the run says of itself stays true
 
 
+def test_the_main_process_goes_on_alone(monkeypatch, capsys):
+    monkeypatch.setattr("dynarium.training.rank_and_world", lambda: (1, 2))
+    assert main(["train", "kvae", *TINY, *QUICK, "--then", "evaluate"]) == 0
+    assert capsys.readouterr().out == ""
+    assert not os.path.exists(f"runs/{newest()}/results")
+
+
 def test_questions_that_do_not_fit(capsys):
     assert main(["train", "kvae", *TINY, *QUICK]) == 0
     run = f"runs/{newest()}"
@@ -179,7 +186,11 @@ def test_online_training():
         (["report", "nowhere"], "nowhere"),
         (["reproduce", "nothing"], "unknown recipe or model 'nothing'"),
         (["data", "make", "bouncing-bal"], "unknown world 'bouncing-bal' (did you mean 'bouncing-ball'?)"),
-        (["data", "make", "pong", "--world.speeed", "3"], "--speeed"),
+        (
+            ["data", "make", "pong", "--world.speeed", "3"],
+            "--world.speeed: unknown option (did you mean '--world.speed'?)",
+        ),
+        (["data", "make", "pong", "--world.side", "x"], "Error parsing --world.side"),
         (["data", "make", "pong", "--speeed", "3"], "--speeed: unknown option"),
         (["data", "info", "nowhere"], "nowhere: not a dataset"),
         (["data", "verify", "nowhere"], "nowhere: not a dataset"),

@@ -195,8 +195,8 @@ def test_broken_files_do_not_break_the_report(run_directory: Path, rubbish: str)
 
 
 def test_a_result_without_rows_does_not_break_the_report(run_directory: Path) -> None:
-    for file in (run_directory / "results").glob("*.json"):
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"rows": []}))
+    file = run_directory / "results" / "generate.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"rows": []}))
     Page(write_report(run_directory).read_text())
 
 

@@ -46,6 +46,7 @@ def train(arguments: Sequence[str], prog: str) -> None:
     from dynarium import config
     from dynarium.recipes import experiment_of, load_experiment, read_experiment, with_data
     from dynarium.recipes import train as run_experiment
+    from dynarium.training import rank_and_world
 
     if options.resume is not None:
         saved = load_experiment(options.resume)
@@ -63,6 +64,8 @@ def train(arguments: Sequence[str], prog: str) -> None:
             base, files = with_data(read_experiment(first), options.data), rest
         experiment = config.resolve(base, files, dotted, prog=prog)
     run = run_experiment(experiment, runs=options.out, resume=options.resume)
+    if rank_and_world()[0]:  # of several processes the main one goes on alone
+        return
     print(f"run: {run.directory}")
     if "evaluate" in options.then:
         from dynarium.commands.evaluate import evaluate

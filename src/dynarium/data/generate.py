@@ -1,9 +1,11 @@
 """Making datasets of worlds, on this machine's cores or on a cluster; the bytes are the same everywhere."""
 
 import hashlib
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -166,7 +168,8 @@ def _cluster(backend: Backend, workers: int, scheduler: str | None) -> AbstractC
             from distributed import Client
 
             if scheduler is None:
-                return Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+                with _deaf_to_ctrl_c():
+                    return Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
             return Client(scheduler, timeout=20)
         if backend == "ray":
             import ray  # pyright: ignore[reportMissingImports]
@@ -179,3 +182,16 @@ def _cluster(backend: Backend, workers: int, scheduler: str | None) -> AbstractC
     except OSError as error:
         raise UserError(f"--scheduler {scheduler}: no answer ({error})") from None
     return nullcontext()
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Start processes that leave Ctrl-C to this one, which ends them quietly."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, old)

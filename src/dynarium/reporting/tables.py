@@ -106,7 +106,7 @@ def print_table(table: Table) -> None:
 
     console = Console()
     if not console.is_terminal:
-        console = Console(width=240, no_color=True)
+        console = Console(width=10_000, no_color=True)
     console.print(Text(table.title, "bold"))
     printed = RichTable(box=box.HORIZONTALS, pad_edge=False)
     for i, column in enumerate(table.columns):
