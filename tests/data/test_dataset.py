@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dynarium.data import Dataset, OnlineSource, StoredSource, make_dataset, verify, write_arrays
+from dynarium.data.writer import atomic_write
 from dynarium.errors import UserError
 from worlds import Drift
 
@@ -204,3 +205,13 @@ def test_foreign_directories(tmp_path):
     (tmp_path / "dataset.json").write_text("[]")
     with pytest.raises(UserError, match="damaged schema"):
         Dataset(tmp_path)
+
+
+def test_a_full_disk_is_called_so(tmp_path):
+    def tofile(stream):
+        raise OSError("5242880 requested and 3141504 written")  # NumPy's words
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        atomic_write(tmp_path / "video.npy", tofile)
+    assert caught.value.filename == str(tmp_path / "video.npy")
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ Everything is written into ``<directory>.partial``, which becomes ``<directory>`
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -85,9 +86,12 @@ def atomic_write(path: Path, write: Callable[[Any], Any]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:  # NumPy knows only how many bytes a full disk took
+            number = error.errno or errno.ENOSPC
+            raise OSError(number, os.strerror(number), str(path)) from error
         raise
 
 
