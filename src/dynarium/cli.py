@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -56,7 +57,9 @@ def _split(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:  # the real command: end on SIGTERM as on Ctrl-C, so that no worker is left behind
+        arguments = sys.argv[1:]
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0

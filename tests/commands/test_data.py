@@ -1,5 +1,10 @@
 """``dynarium data``, as a user runs it."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,6 +29,7 @@ def test_make_list_info(capsys):
     printed = capsys.readouterr().out
     for word in ("train 20", "video", "(7, 1, 32, 32)", "uint8", "dynarium.systems.ball:BouncingBall", "seed 4"):
         assert word in printed, word
+    assert f"content {dataset.schema.content_hash[:16]}\n" in printed.splitlines(keepends=True)[1]  # on one line
     assert main(["data", "list"]) == 0
     assert "bouncing-ball-hexagon" in capsys.readouterr().out
 
@@ -58,6 +64,11 @@ def test_show():
     assert main(["data", "show", "box", "--first", "20"]) == 2
 
 
+def test_show_nothing(capsys):
+    assert main(["data", "show", "box", "--sequences", "0"]) == 2
+    assert "--sequences: expected at least 1, got 0" in capsys.readouterr().err
+
+
 def test_verify(capsys):
     assert main(["data", "verify", "box"]) == 0
     with open("box/train/video-00000.npy", "r+b") as stream:
@@ -71,3 +82,40 @@ def test_export_and_import():
     assert main(["data", "import", "files", "--out", "back"]) == 0
     a, b = (Dataset(d).read("test", range(5))["video"] for d in ("box", "back"))
     assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("number", "backend"), [(signal.SIGINT, "loky"), (signal.SIGTERM, "loky"), (signal.SIGINT, "dask")]
+)
+def test_interrupted_workers_end_with_one_line(number, backend):
+    sizes = ["--train", "200000", "--steps", "2", "--shard-size", "256"]
+    job = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "dynarium",
+            "data",
+            "make",
+            "bouncing-ball",
+            "--out",
+            "big",
+            *sizes,
+            "--workers",
+            "2",
+            "--backend",
+            backend,
+        ],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert job.stderr is not None
+    assert job.stderr.readline().startswith("made")
+    os.killpg(job.pid, number)  # a terminal sends Ctrl-C to the workers as well
+    rest = job.communicate(timeout=60)[1].splitlines()  # ends when no worker holds the pipe any more
+    said = [line for line in rest if not line.startswith("made ")]
+    assert said[-1] == "dynarium: interrupted"
+    assert "KeyboardInterrupt" not in said
+    assert len(said) == 1 or backend == "dask"  # whose workers may complain of their own end
+    assert job.returncode == 130

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dynarium.data import Dataset, OnlineSource, StoredSource, make_dataset, verify, write_arrays
+from dynarium.data.writer import atomic_write
 from dynarium.errors import UserError
 from worlds import Drift
 
@@ -167,6 +168,9 @@ def test_own_arrays(tmp_path):
         ({"video": np.zeros((3, 8, 8))}, "expected frames"),
         ({"video": np.zeros((3, 4, 8, 8)), "state": np.zeros((2, 4, 1))}, "different numbers of sequences"),
         ({"video": np.zeros((3, 4, 8, 8)), "state": np.zeros((3, 5, 1))}, "different numbers of steps"),
+        ({"video": np.zeros((3, 4, 8, 8)), "length": np.array([1, 4, 5])}, r"train/length: expected 1 \.\. 4 steps"),
+        ({"video": np.zeros((3, 4, 8, 8)), "length": np.array([1, 4, 0])}, r"train/length: expected 1 \.\. 4 steps"),
+        ({"video": np.zeros((3, 4, 8, 8)), "mask": np.ones(3, dtype=bool)}, r"train/mask: expected \[n, t\]"),
         ({"state": np.array([["a"]])}, "expected numbers"),
         ({}, "expected at least one sequence"),
     ],
@@ -174,6 +178,13 @@ def test_own_arrays(tmp_path):
 def test_bad_arrays(tmp_path, fields, message):
     with pytest.raises(UserError, match=message):
         write_arrays(tmp_path / "own", {"train": fields})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dt", [0.0, -1.0, float("nan"), float("inf")])
+def test_time_between_frames_must_be_positive(tmp_path, dt):
+    with pytest.raises(UserError, match="dt: expected a positive number"):
+        write_arrays(tmp_path / "own", {"train": {"state": np.zeros((3, 4, 1))}}, dt=dt)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -214,3 +225,13 @@ def test_foreign_directories(tmp_path):
     (tmp_path / "dataset.json").write_text("[]")
     with pytest.raises(UserError, match="damaged schema"):
         Dataset(tmp_path)
+
+
+def test_a_full_disk_is_called_so(tmp_path):
+    def tofile(stream):
+        raise OSError("5242880 requested and 3141504 written")  # NumPy's words
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        atomic_write(tmp_path / "video.npy", tofile)
+    assert caught.value.filename == str(tmp_path / "video.npy")
+    assert list(tmp_path.iterdir()) == []

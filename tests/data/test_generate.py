@@ -162,3 +162,10 @@ def test_bad_options(tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         make_dataset(Drift(), tmp_path / "d", **{"sizes": {"train": 5}} | options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backend_that_is_not_installed_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match="--backend ray needs a package"):
+        make_dataset(Drift(), tmp_path / "d", sizes={"train": 5}, backend="ray")
+    assert list(tmp_path.iterdir()) == []

@@ -79,3 +79,22 @@ def test_damaged_and_foreign_files(tmp_path):
     with pytest.raises(UserError, match=r"expected train\.npz"):
         import_file(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "message"),
+    [
+        ({"images": FRAMES[:9], "state": STATE}, {}, "as many sequences in every array.*'video': 9, 'state': 20"),
+        ({"images": FRAMES, "label": np.zeros(9)}, {}, "as many sequences in every array"),
+        ({"images": np.array(3), "state": np.array(1)}, {}, "a single number"),
+        ({"images": FRAMES[:0], "state": STATE[:0]}, {}, "at least one"),
+        ({"images": np.array([FRAMES[0], None], dtype=object), "state": STATE}, {}, "'images' is an array of objects"),
+        ({"images": FRAMES, "state": STATE}, {"state_ahead": 6}, "state_ahead: expected fewer steps"),
+        ({"images": FRAMES, "state": STATE}, {"state_ahead": -1}, "state_ahead: expected 0 or more"),
+    ],
+)
+def test_arrays_that_do_not_belong_together(tmp_path, arrays, options, message):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(UserError, match=message):
+        import_file(tmp_path / "a.npz", tmp_path / "out", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]

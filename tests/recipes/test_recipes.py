@@ -91,6 +91,41 @@ def test_resume_through_the_command_is_exact():
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+def test_resume_changes_the_training_only(capsys):
+    assert main(["train", "kvae", *TINY, *QUICK]) == 0
+    run = f"runs/{newest()}"
+    capsys.readouterr()
+    assert main(["train", "--resume", run, "--model.state", "6"]) == 2
+    assert "keeps the run's model and data" in capsys.readouterr().err
+    assert main(["train", "--resume", run, "--training.steps", "3"]) == 0
+    assert load_run(run).experiment.training.steps == 3  # what the run says of itself stays true
+
+
+def test_the_main_process_goes_on_alone(monkeypatch, capsys):
+    monkeypatch.setattr("dynarium.training.rank_and_world", lambda: (1, 2))
+    assert main(["train", "kvae", *TINY, *QUICK, "--then", "evaluate"]) == 0
+    assert capsys.readouterr().out == ""
+    assert not os.path.exists(f"runs/{newest()}/results")
+
+
+def test_questions_that_do_not_fit(capsys):
+    assert main(["train", "kvae", *TINY, *QUICK]) == 0
+    run = f"runs/{newest()}"
+    video = np.zeros((4, 3, 32, 32))
+    dy.write_arrays("short", {"test": {"video": video}})
+    dy.write_arrays("acted", {"test": {"video": video, "action": np.zeros((4, 3, 2))}})
+    for words, message in (
+        (["--sequences", "0"], "--sequences: expected at least 1, got 0"),
+        (["--data", "acted"], "--data: expected actions of 0 numbers, got 2"),
+        (["--data", "short", "--task", "forecast"], "got context 4 and horizon all that follow"),
+    ):
+        capsys.readouterr()
+        assert main(["evaluate", run, *words]) == 2
+        printed = capsys.readouterr().err
+        assert message in printed and printed.count("\n") == 1
+    assert not os.path.exists(f"{run}/results")
+
+
 def test_reproduce_prints_the_paper_beside_ours(capsys):
     words = ["reproduce", "kvae-fraccaro2017", "--seeds", "0", "1", *TINY, *QUICK]
     assert main(words) == 0
@@ -151,7 +186,11 @@ def test_online_training():
         (["report", "nowhere"], "nowhere"),
         (["reproduce", "nothing"], "unknown recipe or model 'nothing'"),
         (["data", "make", "bouncing-bal"], "unknown world 'bouncing-bal' (did you mean 'bouncing-ball'?)"),
-        (["data", "make", "pong", "--world.speeed", "3"], "--speeed"),
+        (
+            ["data", "make", "pong", "--world.speeed", "3"],
+            "--world.speeed: unknown option (did you mean '--world.speed'?)",
+        ),
+        (["data", "make", "pong", "--world.side", "x"], "Error parsing --world.side"),
         (["data", "make", "pong", "--speeed", "3"], "--speeed: unknown option"),
         (["data", "info", "nowhere"], "nowhere: not a dataset"),
         (["data", "verify", "nowhere"], "nowhere: not a dataset"),

@@ -194,6 +194,12 @@ def test_broken_files_do_not_break_the_report(run_directory: Path, rubbish: str)
     read(write_report(run_directory))
 
 
+def test_a_result_without_rows_does_not_break_the_report(run_directory: Path) -> None:
+    file = run_directory / "results" / "generate.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"rows": []}))
+    Page(write_report(run_directory).read_text())
+
+
 def test_odd_examples_and_metrics_do_not_break_the_report(run_directory: Path) -> None:
     np.savez(
         run_directory / "results" / "impute.npz",

@@ -165,6 +165,15 @@ def test_print_is_plain_and_whole_without_a_terminal(impute_rows: Rows, capsys: 
         assert text in out
 
 
+def test_print_cuts_no_number_of_a_wide_table(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [one("mean", 0.1234, **{"steps ahead": step}) for step in range(1, 41)]
+    for table in result_tables("forecast", rows):
+        print_table(table)
+    out = capsys.readouterr().out
+    assert "steps ahead = 40" in out
+    assert "…" not in out
+
+
 def test_brackets_in_names_are_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(result_tables("[red]t", [one("[bold]x", 1.0)])[0])
     out = capsys.readouterr().out

@@ -154,7 +154,7 @@ def test_forecast(dataset):
     steps = [row.condition["steps ahead"] for row in rows_of(result, method="mean", metric="mse")]
     assert steps == [1, 2, 3, 4, 5]
     assert rows_of(result, method="hold-last", metric="wrong_pixels")[0].value > 0
-    with pytest.raises(UserError, match=r"within the 8 steps .* got 3 \+ 6"):
+    with pytest.raises(UserError, match=r"within the 8 steps .* got context 3 and horizon 6"):
         Forecast(context=3, horizon=6).run(Oracle(), dataset)
 
 

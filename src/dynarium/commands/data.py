@@ -1,5 +1,6 @@
 """``dynarium data``: make, look at, check, import and export datasets."""
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,7 +88,11 @@ def make(arguments: Sequence[str], prog: str) -> None:
         raise UserError(
             f"{wrong[0].partition('=')[0]}: unknown option; see {prog} --help, or --help-world for the world's"
         )
-    world = config.resolve(world, arguments=["--help"] if options.help_world else plain, prog=f"{prog} {options.world}")
+    try:
+        plain = ["--help"] if options.help_world else plain
+        world = config.resolve(world, arguments=plain, prog=f"{prog} {options.world}")
+    except UserError as error:  # an option is called here as the user has to write it
+        raise UserError(re.sub(r"--(?=[a-z])", "--world.", str(error))) from None
     dataset = make_dataset(
         world,
         options.out or Path("datasets") / options.world,
@@ -125,9 +130,8 @@ def info(arguments: Sequence[str], prog: str) -> None:
     schema = Dataset(options.directory).schema
     console = Console()
     splits = ", ".join(f"{split} {n} ({len(schema.shards[split])} shards)" for split, n in schema.splits.items())
-    console.print(
-        f"{options.directory}\n{splits}; dt {schema.dt:g}; content {schema.content_hash[:16]}", highlight=False
-    )
+    about = f"{options.directory}\n{splits}; dt {schema.dt:g}; content {schema.content_hash[:16]}"
+    console.print(about, highlight=False, markup=False, soft_wrap=True)
     table = Table("field", "shape", "dtype", "entry", "mean", "std", "min", "max", box=None)
     for name, spec in schema.fields.items():
         statistics = spec.statistics
@@ -170,6 +174,8 @@ def show(arguments: Sequence[str], prog: str) -> None:
 
     dataset = Dataset(options.directory)
     split = options.split or next(iter(dataset.schema.splits))
+    if options.sequences < 1:
+        raise UserError(f"--sequences: expected at least 1, got {options.sequences}")
     last = min(dataset.size(split), options.first + options.sequences)
     if not 0 <= options.first < last:
         raise UserError(f"--first: expected 0 .. {dataset.size(split) - 1} for split {split!r}, got {options.first}")

@@ -35,6 +35,8 @@ class Options:
 def evaluate(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium evaluate``."""
     options = parse(Options, arguments, prog)
+    if options.sequences is not None and options.sequences < 1:
+        raise UserError(f"--sequences: expected at least 1, got {options.sequences}")
 
     from dynarium.data import Dataset
     from dynarium.recipes import load_run
@@ -49,6 +51,10 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
     frame: tuple[int, ...] | None = getattr(run.experiment.model, "frame", None)
     if frame is not None and dataset.shapes.get("video", frame)[-3:] != frame:
         raise UserError(f"--data: expected frames {frame}, got {dataset.shapes['video'][-3:]} in {dataset.directory}")
+    control: int | None = getattr(run.experiment.model, "control", None)
+    given = dataset.shapes.get("action", (0,))[-1]
+    if control is not None and given != control:
+        raise UserError(f"--data: expected actions of {control} numbers, got {given} in {dataset.directory}")
     for task in tasks:
         asked = replace(task, **changes)
         result = asked.run(run.model, dataset)

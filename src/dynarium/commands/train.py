@@ -1,7 +1,7 @@
 """``dynarium train``: train a recipe or a model, or resume a run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,9 +46,14 @@ def train(arguments: Sequence[str], prog: str) -> None:
     from dynarium import config
     from dynarium.recipes import experiment_of, load_experiment, read_experiment, with_data
     from dynarium.recipes import train as run_experiment
+    from dynarium.training import rank_and_world
 
     if options.resume is not None:
-        experiment = config.resolve(load_experiment(options.resume), options.config, dotted, prog=prog)
+        saved = load_experiment(options.resume)
+        experiment = config.resolve(saved, options.config, dotted, prog=prog)
+        moved = replace(saved.data, directory=experiment.data.directory, workers=experiment.data.workers)
+        if experiment != replace(saved, data=moved, training=experiment.training, tasks=experiment.tasks):
+            raise UserError("train: --resume RUN keeps the run's model and data; expected only options of the training")
     else:
         dotted = ["--help"] if options.help_config else dotted
         first, *rest = options.config or (None,)
@@ -59,6 +64,8 @@ def train(arguments: Sequence[str], prog: str) -> None:
             base, files = with_data(read_experiment(first), options.data), rest
         experiment = config.resolve(base, files, dotted, prog=prog)
     run = run_experiment(experiment, runs=options.out, resume=options.resume)
+    if rank_and_world()[0]:  # of several processes the main one goes on alone
+        return
     print(f"run: {run.directory}")
     if "evaluate" in options.then:
         from dynarium.commands.evaluate import evaluate

@@ -1,8 +1,11 @@
 """Making datasets of worlds, on this machine's cores or on a cluster; the bytes are the same everywhere."""
 
 import hashlib
+import signal
+import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -122,13 +125,15 @@ def make_dataset(
         raise UserError(f"shard_size: expected a multiple of {BLOCK}, got {shard_size}")
     settings = {"world": config.to_dict(world), "sizes": sizes, "steps": steps, "seed": seed, "shard_size": shard_size}
     directory = Path(directory).absolute()
-    partial = begin(directory, settings, force=force)
     shards = plan_shards(sizes, shard_size)
     done = 0
-    for made in _run(world, partial, shards, steps, seed, workers, backend, scheduler):
-        done += made
-        if progress is not None:
-            progress(done, total)
+    with _cluster(backend, workers, scheduler), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "[0-9]+ tasks which were still being processed")  # joblib's, at Ctrl-C
+        partial = begin(directory, settings, force=force)
+        for made in _run(world, partial, shards, steps, seed, workers, backend):
+            done += made
+            if progress is not None:
+                progress(done, total)
     names = {"state": world.state_names, "parameter": world.parameter_names}
     finish(partial, directory, shards, names=names, dt=world.dt, seed=seed, generator=settings["world"])
     return Dataset(directory)
@@ -142,7 +147,6 @@ def _run(
     seed: int,
     workers: int,
     backend: Backend,
-    scheduler: str | None,
 ) -> Iterator[int]:
     """Make the shards, in whatever processes the backend has, and yield their sizes as they are done."""
     if backend == "loky" and (workers == 1 or len(shards) == 1):
@@ -153,7 +157,7 @@ def _run(
 
     # Ray's backend cannot hand results over one by one.
     order = "list" if backend == "ray" else "generator_unordered"
-    with _cluster(backend, workers, scheduler), joblib.parallel_config(backend=backend, n_jobs=workers):
+    with joblib.parallel_config(backend=backend, n_jobs=workers):
         jobs = (joblib.delayed(make_shard)(world, partial, shard, steps, seed) for shard in shards)
         yield from joblib.Parallel(return_as=order)(jobs)  # pyright: ignore[reportReturnType]
 
@@ -169,7 +173,8 @@ def _cluster(backend: Backend, workers: int, scheduler: str | None) -> AbstractC
             from distributed import Client
 
             if scheduler is None:
-                return Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+                with _deaf_to_ctrl_c():
+                    return Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
             return Client(scheduler, timeout=20)
         if backend == "ray":
             import ray  # pyright: ignore[reportMissingImports]
@@ -182,3 +187,16 @@ def _cluster(backend: Backend, workers: int, scheduler: str | None) -> AbstractC
     except OSError as error:
         raise UserError(f"--scheduler {scheduler}: no answer ({error})") from None
     return nullcontext()
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Start processes that leave Ctrl-C to this one, which ends them quietly."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, old)

@@ -3,10 +3,11 @@
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from dynarium.data.dataset import Dataset
+from dynarium.data.dataset import STEPPED, Dataset
 from dynarium.data.schema import SPLITS
 from dynarium.data.writer import write_arrays
 from dynarium.errors import UserError
@@ -54,6 +55,8 @@ def import_file(
         UserError: The file is missing, damaged or holds no known array; or ``out`` exists.
     """
     file = Path(file)
+    if state_ahead < 0:
+        raise UserError(f"state_ahead: expected 0 or more steps, got {state_ahead}")
     if split is not None and split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     if file.is_dir():
@@ -85,6 +88,12 @@ def _fields(path: Path, binarize: bool, state_ahead: int) -> dict[str, np.ndarra
         fields["video"] = (fields["video"] > 0).astype(np.uint8) * 255
     if "video" in fields and fields["video"].ndim == 3:  # one long sequence of frames
         fields["video"] = fields["video"][None]
+    counts = {name: len(array) if array.ndim else "a single number" for name, array in fields.items()}
+    if len(set(counts.values())) > 1 or not all(type(n) is int and n for n in counts.values()):
+        raise UserError(f"{path}: expected as many sequences in every array, and at least one, got {counts}")
+    steps = {name: array.shape[1] for name, array in fields.items() if name in STEPPED and array.ndim > 1}
+    if state_ahead >= min(steps.values(), default=state_ahead + 1):
+        raise UserError(f"state_ahead: expected fewer steps than the sequences have, got {state_ahead} of {steps}")
     if state_ahead:
         fields = {
             name: array[:, state_ahead:]
@@ -119,9 +128,18 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         for name in archive.files:
             try:
                 arrays[name] = archive[name]
-            except ValueError:  # an object array, such as a stored None: it cannot be data
-                continue
+            except ValueError:  # an object array: a stored None is nothing, but a list of unequal frames is data
+                if _shape_in(archive, name):
+                    raise UserError(f"{path}: {name!r} is an array of objects; expected numbers of one shape") from None
     return arrays
+
+
+def _shape_in(archive: Any, name: str) -> tuple[int, ...]:
+    """Return the shape of an array of an archive that cannot be read, from its header."""
+    with archive.zip.open(f"{name}.npy") as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return read(stream)[0]
 
 
 def _read_hdf5(path: Path) -> dict[str, np.ndarray]:

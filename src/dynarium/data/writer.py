@@ -4,6 +4,7 @@ Everything is written into ``<directory>.partial``, which becomes ``<directory>`
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -85,9 +86,12 @@ def atomic_write(path: Path, write: Callable[[Any], Any]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:  # NumPy knows only how many bytes a full disk took
+            number = error.errno or errno.ENOSPC
+            raise OSError(number, os.strerror(number), str(path)) from error
         raise
 
 
@@ -204,6 +208,8 @@ def write_arrays(
     Raises:
         UserError: Arrays disagree in their lengths or shapes, hold NaN, or the directory exists (without ``force``).
     """
+    if not 0 < dt < float("inf"):
+        raise UserError(f"dt: expected a positive number, got {dt}")
     arrays = {split: prepared(fields, split) for split, fields in splits.items()}
     if not arrays:
         raise UserError("splits: expected at least one of train, val, test")
@@ -228,7 +234,7 @@ def prepared(fields: Mapping[str, np.ndarray], split: str) -> dict[str, np.ndarr
     """Check the arrays of a split and bring them to the stored dtypes and layouts.
 
     Raises:
-        UserError: Nothing there, unequal numbers of sequences or steps, NaN, or frames out of range.
+        UserError: Nothing there, unequal numbers of sequences or steps, NaN, or frames or lengths out of range.
     """
     done = {name: _prepared(np.asarray(array), f"{split}/{name}", name) for name, array in fields.items()}
     counts = {name: len(array) for name, array in done.items()}
@@ -239,6 +245,10 @@ def prepared(fields: Mapping[str, np.ndarray], split: str) -> dict[str, np.ndarr
     steps = {name: done[name].shape[1] for name in ("video", "state", "action", "observation", "mask") if name in done}
     if len(set(steps.values())) > 1:
         raise UserError(f"{split}: the fields have different numbers of steps: {steps}")
+    if "length" in done and steps:
+        low, high, t = done["length"].min(), done["length"].max(), next(iter(steps.values()))
+        if low < 1 or high > t:
+            raise UserError(f"{split}/length: expected 1 .. {t} steps, got {low} .. {high}")
     return done
 
 
@@ -249,6 +259,8 @@ def _prepared(array: np.ndarray, where: str, name: str) -> np.ndarray:
         raise UserError(f"{where}: holds NaN or infinity")
     if name == "video":
         return _frames(array, where)
+    if name == "mask" and array.ndim != 2:
+        raise UserError(f"{where}: expected [n, t], got shape {array.shape}")
     if name in ("state", "action", "observation") and array.ndim == 2:
         array = array[..., None]
     if name in ("state", "action", "observation") and array.ndim != 3:

@@ -145,9 +145,9 @@ def configuration(run: RunRecord) -> Html:
 def _tables(tables: list[Table]) -> Html:
     """Put tables under each other, a note that several share after the last of them."""
     content = []
-    for table, following in zip(tables, [*tables[1:], None], strict=True):
+    for k, table in enumerate(tables):
         content.append(_table(table))
-        if following is None or following.note != table.note:
+        if k + 1 == len(tables) or tables[k + 1].note != table.note:
             content.append(tag("p", table.note, class_="note"))
     return join(*content)
 

@@ -107,7 +107,7 @@ def print_table(table: Table) -> None:
 
     console = Console()
     if not console.is_terminal:
-        console = Console(width=240, no_color=True)
+        console = Console(width=10_000, no_color=True)
     console.print(Text(table.title, "bold"))
     for columns in _parts(table, console.width):
         console.print(_rich(table, columns))

@@ -57,8 +57,8 @@ class Forecast:
         horizon = dataset.steps - self.context if self.horizon is None else self.horizon
         if not (self.context >= 1 and horizon >= 1 and self.context + horizon <= dataset.steps):
             raise UserError(
-                f"forecast: expected context + horizon within the {dataset.steps} steps of {dataset.directory}, "
-                f"got {self.context} + {horizon}"
+                f"forecast: expected a context and at least one frame after it within the {dataset.steps} steps of "
+                f"{dataset.directory}, got context {self.context} and horizon {self.horizon or 'all that follow'}"
             )
         device, blank, tally, examples = device_of(model), background(dataset), Tally(), {}
         generator = torch.Generator(device).manual_seed(self.seed)

@@ -7,23 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from dynarium.errors import UserError
+from dynarium.errors import RunError, UserError
 
 WEIGHTS = "weights.safetensors"
 
 
 def write_checkpoint(directory: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a folder, then put it in the place of ``directory``."""
+    """Let ``write`` fill a folder, then put it in the place of ``directory``.
+
+    Raises:
+        RunError: It cannot be written, because the disk is full most of the time; what was in its place is whole.
+    """
     partial, old = (directory.with_name(f".{directory.name}.{word}") for word in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         write(partial)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError | RuntimeError | SafetensorError):
+            words = " ".join(str(error).split())
+            raise RunError(f"{directory}: cannot write the checkpoint; is the disk full? ({words})") from error
         raise
     shutil.rmtree(old, ignore_errors=True)
     if directory.exists():

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import tempfile
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -100,8 +101,10 @@ class WandbLike:
 
     def video(self, name: str, frames: np.ndarray, step: int, fps: int = 4) -> None:
         """Log a video."""
-        stacked = np.moveaxis(np.broadcast_to(frames, (*frames.shape[:3], 3)), -1, 1)
-        self.module.log({name: self.module.Video(stacked, fps=fps, format="gif")}, step=step)
+        with tempfile.TemporaryDirectory() as folder:  # from an array they encode with packages that may not be there
+            file = Path(folder) / "video.gif"
+            file.write_bytes(_gif(frames, fps))
+            self.module.log({name: self.module.Video(str(file), format="gif")}, step=step)
 
     def close(self) -> None:
         """Finish writing."""
