@@ -52,7 +52,7 @@ def test_the_options_of_a_world(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["data", "make", "bouncing-ball", "--help-world"])
     assert stop.value.code == 0
-    assert "--speed" in capsys.readouterr().out
+    assert "--world.speed" in capsys.readouterr().out
 
 
 def test_show():

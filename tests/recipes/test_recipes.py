@@ -96,7 +96,7 @@ def test_resume_changes_the_training_only(capsys):
     run = f"runs/{newest()}"
     capsys.readouterr()
     assert main(["train", "--resume", run, "--model.state", "6"]) == 2
-    assert "keeps the run's model and data" in capsys.readouterr().err
+    assert "keeps the run's model, data, batch size" in capsys.readouterr().err
     assert main(["train", "--resume", run, "--training.steps", "3"]) == 0
     assert load_run(run).experiment.training.steps == 3  # what the run says of itself stays true
 
@@ -124,6 +124,28 @@ def test_questions_that_do_not_fit(capsys):
         printed = capsys.readouterr().err
         assert message in printed and printed.count("\n") == 1
     assert not os.path.exists(f"{run}/results")
+
+
+def test_resuming_a_finished_run_says_so_and_changes_nothing(capsys):
+    assert main(["train", "kvae-demo", *TINY, *QUICK]) == 0
+    run = Path("runs") / newest()
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file() and p.name != "config.yaml"}
+    capsys.readouterr()
+    assert main(["train", "--resume", str(run)]) == 0
+    assert "is finished: it has its 2 steps already" in capsys.readouterr().err
+    assert before == {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file() and p.name != "config.yaml"}
+
+
+def test_evaluate_asks_what_fits_and_names_what_does_not(capsys):
+    random = np.random.default_rng(0)
+    fields = {"video": random.random((16, 8, 8, 8)) > 0.8, "action": random.random((16, 8, 2))}
+    dy.write_arrays("acted", {"train": fields, "test": fields})
+    assert main(["train", "kvae", "--data", "acted", *QUICK, "--training.batch-size", "8"]) == 0
+    run = f"runs/{newest()}"
+    capsys.readouterr()
+    assert main(["evaluate", run, "--sequences", "4"]) == 2
+    assert "generate: the dataset has actions" in capsys.readouterr().err
+    assert sorted(os.listdir(f"{run}/results")) == ["forecast.json", "forecast.npz", "impute.json", "impute.npz"]
 
 
 def test_reproduce_prints_the_paper_beside_ours(capsys):

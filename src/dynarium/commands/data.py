@@ -1,16 +1,17 @@
 """``dynarium data``: make, look at, check, import and export datasets."""
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 
 from dynarium.commands.parse import parse
 from dynarium.errors import UserError
+
+WorldT = TypeVar("WorldT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,13 @@ class MakeOptions:
     """List the options of the world."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chosen(Generic[WorldT]):
+    """The options of this world."""
+
+    world: WorldT
+
+
 def make(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium data make``."""
     options, dotted = parse(MakeOptions, arguments, prog, allow_unknown=True)
@@ -81,20 +89,10 @@ def make(arguments: Sequence[str], prog: str) -> None:
     from dynarium.data import make_dataset
     from dynarium.systems import WORLDS
 
-    world = WORLDS[options.world]()
-    plain = [word.replace("--world.", "--", 1) for word in dotted]
-    wrong = [word for word in dotted if word.startswith("--") and not word.startswith("--world.")]
-    if wrong:
-        raise UserError(
-            f"{wrong[0].partition('=')[0]}: unknown option; see {prog} --help, or --help-world for the world's"
-        )
-    try:
-        plain = ["--help"] if options.help_world else plain
-        world = config.resolve(world, arguments=plain, prog=f"{prog} {options.world}")
-    except UserError as error:  # an option is called here as the user has to write it
-        raise UserError(re.sub(r"--(?=[a-z])", "--world.", str(error))) from None
+    dotted = ["--help"] if options.help_world else dotted
+    chosen = config.resolve(Chosen(world=WORLDS[options.world]()), arguments=dotted, prog=f"{prog} {options.world}")
     dataset = make_dataset(
-        world,
+        chosen.world,
         options.out or Path("datasets") / options.world,
         sizes={"train": options.train, "val": options.val, "test": options.test},
         steps=options.steps,

@@ -55,9 +55,14 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
     given = dataset.shapes.get("action", (0,))[-1]
     if control is not None and given != control:
         raise UserError(f"--data: expected actions of {control} numbers, got {given} in {dataset.directory}")
+    refused: list[str] = []
     for task in tasks:
         asked = replace(task, **changes)
-        result = asked.run(run.model, dataset)
+        try:
+            result = asked.run(run.model, dataset)
+        except UserError as error:  # the other questions may still make sense
+            refused.append(str(error))
+            continue
         name = asked.name if options.data is None else f"{asked.name}-{dataset.directory.name}"
         file = run.files.write_result(
             result, dataset=str(dataset.directory), split=asked.split, checkpoint=options.checkpoint, name=name
@@ -65,3 +70,5 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
         for table in result_tables(result.task, [vars(row) for row in result.rows]):
             print_table(table)
         print(f"written: {file}")
+    if refused:
+        raise UserError("; ".join(refused))

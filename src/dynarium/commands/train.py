@@ -52,8 +52,13 @@ def train(arguments: Sequence[str], prog: str) -> None:
         saved = load_experiment(options.resume)
         experiment = config.resolve(saved, options.config, dotted, prog=prog)
         moved = replace(saved.data, directory=experiment.data.directory, workers=experiment.data.workers)
-        if experiment != replace(saved, data=moved, training=experiment.training, tasks=experiment.tasks):
-            raise UserError("train: --resume RUN keeps the run's model and data; expected only options of the training")
+        kept = {name: getattr(saved.training, name) for name in ("batch_size", "seed", "optimizer", "ema")}
+        training = replace(experiment.training, **kept)
+        if experiment != replace(saved, data=moved, training=training, tasks=experiment.tasks):
+            words = (
+                "the run's model, data, batch size, seed, optimiser and EMA; other options of the training may change"
+            )
+            raise UserError(f"train: --resume RUN keeps {words}")
     else:
         dotted = ["--help"] if options.help_config else dotted
         first, *rest = options.config or (None,)

@@ -145,6 +145,11 @@ class Trainer:
         """
         self._set_up(resume)
         state, config = self.state.values, self.config
+        if state["step"] >= config.steps:
+            with TrainingProgress(state["step"], config.steps, quiet=self.quiet or not self.main) as progress:
+                progress.say(f"{self.run.directory} is finished: it has its {config.steps} steps already")
+            return
+        self._open_run()
         began = time.monotonic() - state["seconds"]
         patience = config.early_stopping
         with (
@@ -205,14 +210,21 @@ class Trainer:
         else:
             # After the weights are drawn: the noise of every process its own, that of the main one a function of the seed.
             set_seed(config.seed, device_specific=True)
-        if self.main:
-            self.run.forget_after(self.state.values["step"])
-            self.run.write_environment(
-                precision=wanted, step_seconds=self.timings, processes=self.accelerator.num_processes,
-                device=str(self.accelerator.device), parameters=sum(p.numel() for p in parameters),
-            )  # fmt: skip
-        directory = self.run.directory
-        self.trackers = [make_tracker(name, directory, self.described) for name in config.trackers] if self.main else []
+
+    def _open_run(self) -> None:
+        """Write what a beginning or resumed training leaves in the run's directory, and open the trackers."""
+        self.trackers: list[Tracker] = []
+        if not self.main:
+            return
+        self.run.forget_after(self.state.values["step"])
+        self.run.write_environment(
+            precision=self.state.values["precision"],
+            step_seconds=self.timings,
+            processes=self.accelerator.num_processes,
+            device=str(self.accelerator.device),
+            parameters=sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+        )
+        self.trackers = [make_tracker(name, self.run.directory, self.described) for name in self.config.trackers]
 
     def _saved_precision(self) -> str:
         folder = find_checkpoint(self.run.checkpoints, "last")
