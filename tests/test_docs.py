@@ -12,14 +12,15 @@ import dynarium.recipes
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def python_of(page):
-    """Return the Python blocks of a page, joined: a page is read from top to bottom."""
+def python_of(page, start=0):
+    """Return the Python blocks of a page from ``start`` on, joined: a page is read from top to bottom."""
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert blocks
-    return compile("\n".join(blocks), page, "exec")
+    assert blocks[start:]
+    return compile("\n".join(blocks[start:]), page, "exec")
 
 
-def test_own_data(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("page", "start"), [("own-data.md", 0), ("../README.md", 1)])
+def test_own_data(page, start, tmp_path, monkeypatch):
     experiment_of = dynarium.recipes.experiment_of
 
     def short(name, data):
@@ -31,8 +32,10 @@ def test_own_data(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     np.save("frames.npy", (rng.random((80, 12, 16, 16)) > 0.9).astype(np.uint8) * 255)
     names = {}
-    exec(python_of("own-data.md"), names)
+    exec(python_of(page, start), names)
     assert names["future"].shape == (1, 8, 20, 1, 16, 16)
+    if start:
+        return
     assert names["filled"].shape == (8, 12, 1, 16, 16)
     assert names["loss"].isfinite()
 
