@@ -21,6 +21,7 @@ from dynarium.training import (
     Trainer,
     TrainingConfig,
     agreed,
+    keep_freed_memory,
     load_weights,
     main_first,
     rank_and_world,
@@ -91,6 +92,7 @@ class Run:
     @cached_property
     def model(self) -> torch.nn.Module:
         """The model with the weights of the checkpoint, in eval mode."""
+        keep_freed_memory()
         model = self.experiment.model.build()
         load_weights(model, self.directory, self.checkpoint)
         return model.eval()

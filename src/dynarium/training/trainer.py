@@ -21,6 +21,7 @@ from dynarium.models.capabilities import Model
 from dynarium.training.checkpoint import find_checkpoint, save_weights, write_checkpoint
 from dynarium.training.config import TrainingConfig
 from dynarium.training.interrupts import Interrupts
+from dynarium.training.memory import keep_freed_memory
 from dynarium.training.precision import fastest_precision
 from dynarium.training.processes import agreed, training_device, use_cpu
 from dynarium.training.progress import TrainingProgress, summary
@@ -190,6 +191,7 @@ class Trainer:
         saved = self._saved_precision() if resume else None
         wanted = saved or config.precision
         self.timings: dict[str, float] = {}
+        keep_freed_memory()
         if wanted == "auto":
             device = training_device()
             batch = next(self.train.batches(0)).to(device)
