@@ -24,7 +24,7 @@ from dynarium.nn.conv import ConvEncoder, SubpixelDecoder
 from dynarium.nn.frames import as_float
 from dynarium.objectives.likelihoods import bernoulli_log_likelihood, gaussian_log_likelihood
 from dynarium.objectives.schedules import Constant, Linear, Schedule
-from dynarium.ssm import LinearGaussian, kalman_filter, predict_step, rts_smoother, update_step
+from dynarium.ssm import LinearGaussian, apply, kalman_filter, predict_step, rts_smoother, update_step
 from dynarium.types import SequenceBatch
 
 
@@ -169,20 +169,23 @@ class KVAE(nn.Module):
         a: Float[Tensor, "b t p"],
         mask: Bool[Tensor, "b t"] | None = None,
         action: Shaped[Tensor, "b t a"] | None = None,
+        learning: float = 1.0,
     ) -> Dynamics:
         """Return the mixture weights and matrices of every step, given the observed part of ``a``.
 
         Without missing steps the LSTM sees the whole shifted sequence at once; otherwise it is unrolled together with the
-        filter, whose one-step prediction C_t m_{t|t-1} takes the place of a missing a_t.
+        filter, whose one-step prediction C_t m_{t|t-1} takes the place of a missing a_t. ``learning`` scales the gradient
+        that reaches the weights.
         """
         b, t = a.shape[:2]
         if self.lstm is None or self.first is None:
             weights = a.new_ones(b, t, 1)
         elif mask is None:
-            past = torch.cat([self.first.expand(b, 1, -1), a[:, :-1]], dim=1)
-            weights = self._weights(self.lstm(past)[0])
+            weights = self._weights(self.lstm(self._shifted(a))[0])
         else:
             weights = self._unrolled_weights(a, mask, action)
+        if learning != 1.0:
+            weights = learning * weights + (1 - learning) * weights.detach()
         A, B, C = self._mix(weights)
         return Dynamics(weights=weights, A=A, B=B, C=C)
 
@@ -197,9 +200,9 @@ class KVAE(nn.Module):
             weights.append(self._weights(output[:, 0]))
             A, B, C = self._mix(weights[-1])
             if i > 0:
-                push = None if B is None or control is None else (B @ control[:, i, :, None]).squeeze(-1)
+                push = None if B is None or control is None else apply(B, control[:, i])
                 mean, cov = predict_step(mean, cov, A, self.Q, push)
-            past = torch.where(mask[:, i, None], a[:, i], (C @ mean[..., None]).squeeze(-1))
+            past = torch.where(mask[:, i, None], a[:, i], apply(C, mean))
             mean, cov, _ = update_step(mean, cov, past, C, self.R, mask[:, i])
         return torch.stack(weights, dim=1)
 
@@ -221,8 +224,8 @@ class KVAE(nn.Module):
         quantity without its variance. In eval mode w = 1, schedules are at their end, and the noise is fixed.
         """
         config, training = self.config, self.training
-        video = self._video(batch)
-        mask = self._training_mask(_observed(batch), video) if training else _observed(batch)
+        video, mask = self._seen(batch)
+        mask = self._training_mask(mask, video) if training else mask
         mean, variance = self.posterior_of(video)
         generator = None if training else torch.Generator(video.device).manual_seed(0)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
@@ -236,13 +239,8 @@ class KVAE(nn.Module):
         log_q = gaussian_log_likelihood(a, mean, variance).sum(-1)
 
         with torch.autocast(a.device.type, enabled=False):  # small matrices want float32
-            dynamics = self.dynamics(a, mask, batch.action)
-            weights = dynamics.weights
             learning = config.mixture_learning(step) if training else 1.0
-            if learning != 1.0:
-                weights = learning * weights + (1 - learning) * weights.detach()
-                A, B, C = self._mix(weights)
-                dynamics = Dynamics(weights=weights, A=A, B=B, C=C)
+            dynamics = self.dynamics(a, mask, batch.action, learning)
             filtered = kalman_filter(self.linear_gaussian(dynamics), a, mask=mask, u=self._control(batch.action))
             log_a = filtered.log_likelihood
 
@@ -269,14 +267,15 @@ class KVAE(nn.Module):
         kept[:, : self.config.observe_first] = True
         return kept if mask is None else kept & mask
 
-    def _video(self, batch: SequenceBatch) -> Tensor:
+    def _seen(self, batch: SequenceBatch) -> tuple[Tensor, Tensor | None]:
+        """Return the frames, dark where hidden, and which are observed (``None``: all)."""
         if batch.video is None:
             raise UserError(f"kvae needs the field 'video'; the batch has {', '.join(batch.present()) or 'no fields'}")
         if tuple(batch.video.shape[2:]) != self.config.frame:
             raise UserError(f"video: frames of shape {self.config.frame} wanted, got {tuple(batch.video.shape[2:])}")
-        mask = _observed(batch)
+        mask = batch.observed()
         # A hidden frame never enters the network: whatever it holds, NaN included, cannot matter.
-        return batch.video if mask is None else torch.where(mask[..., None, None, None], batch.video, 0)
+        return batch.video if mask is None else torch.where(mask[..., None, None, None], batch.video, 0), mask
 
     # ---- questions -------------------------------------------------------------------------------------------------
 
@@ -287,15 +286,15 @@ class KVAE(nn.Module):
         Keys: ``a`` (encoded, or predicted where missing), ``a_filter``, ``a_smooth`` (C m), ``z_filter``, ``z_smooth``,
         ``weights``, ``covariance`` (of the filtered state).
         """
-        mask = _observed(batch)
-        a, _ = self.posterior_of(self._video(batch))
+        video, mask = self._seen(batch)
+        a, _ = self.posterior_of(video)
         dynamics = self.dynamics(a, mask, batch.action)
         model = self.linear_gaussian(dynamics)
         filtered = kalman_filter(model, a, mask=mask, u=self._control(batch.action))
         smoothed = rts_smoother(model, filtered)
 
         def emitted(z: Tensor) -> Tensor:
-            return (dynamics.C @ z[..., None]).squeeze(-1)
+            return apply(dynamics.C, z)
 
         predicted = emitted(filtered.predicted_mean)
         return {
@@ -316,7 +315,8 @@ class KVAE(nn.Module):
     @torch.no_grad()
     def reconstruct(self, batch: SequenceBatch) -> Float[Tensor, "b t c h w"]:
         """Return each frame decoded from its own encoding."""
-        return self.frames(self.posterior_of(self._video(replace(batch, mask=None, length=None)))[0])
+        video, _ = self._seen(replace(batch, mask=None, length=None))
+        return self.frames(self.posterior_of(video)[0])
 
     def impute(self, batch: SequenceBatch) -> dict[str, Float[Tensor, "b t c h w"]]:
         """Return all frames decoded from C m_{t|T} (``smooth``) and from C m_{t|t} (``filter``)."""
@@ -339,8 +339,9 @@ class KVAE(nn.Module):
         ``action[:, 0]`` acts from the first forecast frame on; the context's last action leads into it. Without a
         generator every noise is zero; with one, the filtered state, the transitions and the emissions are sampled.
         """
-        a, weights_state = self._context(context)
         inferred = self.infer(context)
+        a = inferred["a"]
+        weights_state = self._state_before_last(a)
         b = len(a)
 
         def repeated(x: Tensor) -> Tensor:
@@ -353,7 +354,7 @@ class KVAE(nn.Module):
 
         z = repeated(inferred["z_filter"][:, -1])
         spread = torch.linalg.cholesky(repeated(inferred["covariance"][:, -1]))
-        z = z + (spread @ noise(z)[..., None]).squeeze(-1)
+        z = z + apply(spread, noise(z))
         past, hidden = repeated(a[:, -1]), None
         if weights_state is not None:
             hidden = tuple(repeated(part.transpose(0, 1)).transpose(0, 1).contiguous() for part in weights_state)
@@ -376,28 +377,19 @@ class KVAE(nn.Module):
                 output, hidden = self.lstm(past[:, None], hidden)
                 weights = self._weights(output[:, 0])
             A, B, C = self._mix(weights)
-            z = (A @ z[..., None]).squeeze(-1) + math.sqrt(self.config.transition_variance) * noise(z)
+            z = apply(A, z) + math.sqrt(self.config.transition_variance) * noise(z)
             if B is not None and actions is not None:
-                z = z + (B @ actions[:, i, :, None]).squeeze(-1)
-            past = (C @ z[..., None]).squeeze(-1)
+                z = z + apply(B, actions[:, i])
+            past = apply(C, z)
             past = past + math.sqrt(self.config.emission_variance) * noise(past)
             rolled.append(past)
         return self.frames(torch.stack(rolled, dim=1)).unflatten(0, (samples, b))
 
-    def _context(self, context: SequenceBatch) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """Return the filled pseudo-observations of the context and the LSTM's state after all but the last of them."""
-        a = self.infer(context)["a"]
-        if self.lstm is None or self.first is None:
-            return a, None
-        past = torch.cat([self.first.expand(len(a), 1, -1), a[:, :-1]], dim=1)
-        return a, self.lstm(past)[1]
+    def _shifted(self, a: Float[Tensor, "b t p"]) -> Float[Tensor, "b t p"]:
+        """Return what the LSTM reads: the learned first input, then all but the last pseudo-observation."""
+        assert self.first is not None
+        return torch.cat([self.first.expand(len(a), 1, -1), a[:, :-1]], dim=1)
 
-
-def _observed(batch: SequenceBatch) -> Bool[Tensor, "b t"] | None:
-    """Return which steps are observed (mask and length together); ``None`` when all are."""
-    mask = batch.mask
-    if batch.length is not None and batch.video is not None:
-        steps = torch.arange(batch.video.shape[1], device=batch.length.device)
-        valid = steps < batch.length[:, None]
-        mask = valid if mask is None else mask & valid
-    return None if mask is None or bool(mask.all()) else mask
+    def _state_before_last(self, a: Float[Tensor, "b t p"]) -> tuple[Tensor, Tensor] | None:
+        """Return the LSTM's state after all but the last pseudo-observation."""
+        return None if self.lstm is None else self.lstm(self._shifted(a))[1]

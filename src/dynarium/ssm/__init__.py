@@ -1,7 +1,7 @@
 """Exact inference in linear-Gaussian state-space models: pure, batched, differentiable functions."""
 
 from dynarium.ssm.filtering import Filtered, emit, kalman_filter, predict_ahead
-from dynarium.ssm.model import Gaussian, LinearGaussian, predict_step, update_step
+from dynarium.ssm.model import Gaussian, LinearGaussian, apply, predict_step, update_step
 from dynarium.ssm.smoothing import Smoothed, rts_smoother, sample_posterior, square_root
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Gaussian",
     "LinearGaussian",
     "Smoothed",
+    "apply",
     "emit",
     "kalman_filter",
     "predict_ahead",
