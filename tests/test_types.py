@@ -54,3 +54,16 @@ def test_trajectory_row_result_defaults_are_not_shared():
     row = Row(method="smooth", metric="wrong_pixels_missing", value=0.1, standard_error=0.0, n=2)
     assert row.condition == {} and not row.baseline
     assert Result(task="impute", rows=(row,)).examples == {}
+
+
+def test_observed_is_mask_and_length_together():
+    state, length = torch.zeros(2, 3, 1), torch.tensor([3, 1])
+    mask = torch.tensor([[True, False, True], [True, True, True]])
+    assert SequenceBatch(state=state).observed() is None
+    assert (
+        SequenceBatch(state=state, mask=torch.ones(2, 3, dtype=torch.bool), length=torch.tensor([3, 3])).observed()
+        is None
+    )
+    assert SequenceBatch(state=state, length=length).observed().tolist() == [[True, True, True], [True, False, False]]
+    both = SequenceBatch(state=state, mask=mask, length=length).observed()
+    assert both.tolist() == [[True, False, True], [True, False, False]]

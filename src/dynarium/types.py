@@ -42,6 +42,15 @@ class SequenceBatch:
         """Return the fields that are not ``None``, by name."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
+    def observed(self) -> Bool[Tensor, "b t"] | None:
+        """Return which steps are observed, mask and length together; ``None`` when all are."""
+        mask = self.mask
+        if self.length is not None:
+            stepped = next(x for x in (self.video, self.state, self.observation, self.action, mask) if x is not None)
+            valid = torch.arange(stepped.shape[1], device=self.length.device) < self.length[:, None]
+            mask = valid if mask is None else mask & valid
+        return None if mask is None or bool(mask.all()) else mask
+
     def to(self, device: torch.device | str) -> "SequenceBatch":
         """Return the batch on ``device``; dtypes stay as they are."""
         return replace(self, **{name: value.to(device, non_blocking=True) for name, value in self.present().items()})

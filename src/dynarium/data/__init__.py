@@ -4,11 +4,13 @@ from dynarium.data.dataset import Dataset
 from dynarium.data.exports import export_dataset
 from dynarium.data.generate import make_dataset
 from dynarium.data.imports import import_file
+from dynarium.data.schema import STEPPED
 from dynarium.data.source import OnlineSource, Source, StoredSource
 from dynarium.data.verify import verify
 from dynarium.data.writer import write_arrays
 
 __all__ = [
+    "STEPPED",
     "Dataset",
     "OnlineSource",
     "Source",

@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dynarium.data.schema import Schema, shard_file
+from dynarium.data.schema import STEPPED, Schema, shard_file
 from dynarium.errors import UserError
 from dynarium.types import SequenceBatch
 
 BATCH_FIELDS = ("video", "state", "action", "observation", "mask", "length", "task", "parameter")
-STEPPED = ("video", "state", "action", "observation", "mask")
-"""Fields with a time axis: a window cuts them."""
 
 
 class Dataset:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dynarium.data.dataset import STEPPED, Dataset
-from dynarium.data.schema import SPLITS
+from dynarium.data.dataset import Dataset
+from dynarium.data.schema import SPLITS, STEPPED
 from dynarium.data.writer import write_arrays
 from dynarium.errors import UserError
 
@@ -95,14 +95,9 @@ def _fields(path: Path, binarize: bool, state_ahead: int) -> dict[str, np.ndarra
     if state_ahead >= min(steps.values(), default=state_ahead + 1):
         raise UserError(f"state_ahead: expected fewer steps than the sequences have, got {state_ahead} of {steps}")
     if state_ahead:
-        fields = {
-            name: array[:, state_ahead:]
-            if name in ("video", "action")
-            else array[:, :-state_ahead]
-            if name == "state"
-            else array
-            for name, array in fields.items()
-        }
+        later, earlier = slice(state_ahead, None), slice(None, -state_ahead)
+        partners = {"video": later, "action": later, "state": earlier}
+        fields = {k: array[:, partners[k]] if k in partners else array for k, array in fields.items()}
     for name in ("task", "length"):
         if name in fields:
             fields[name] = fields[name].reshape(len(fields[name]), -1)[:, 0].astype(np.int64)

@@ -11,8 +11,9 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from dynarium.data.dataset import STEPPED, Dataset, as_batch
+from dynarium.data.dataset import Dataset, as_batch
 from dynarium.data.generate import seeded, simulate_batch
+from dynarium.data.schema import STEPPED
 from dynarium.errors import UserError
 from dynarium.systems import System
 from dynarium.types import SequenceBatch

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from dynarium._version import __version__
-from dynarium.data.schema import BLOCK, FILE, SPLITS, Field, Schema, shard_file, statistics, sums
+from dynarium.data.schema import BLOCK, FILE, SPLITS, STEPPED, Field, Schema, shard_file, statistics, sums
 from dynarium.errors import UserError
 
 SHARD_BYTES = 1 << 29
@@ -242,7 +242,7 @@ def prepared(fields: Mapping[str, np.ndarray], split: str) -> dict[str, np.ndarr
         raise UserError(f"{split}: expected at least one sequence, got {counts or 'no fields'}")
     if len(set(counts.values())) > 1:
         raise UserError(f"{split}: the fields have different numbers of sequences: {counts}")
-    steps = {name: done[name].shape[1] for name in ("video", "state", "action", "observation", "mask") if name in done}
+    steps = {name: done[name].shape[1] for name in STEPPED if name in done}
     if len(set(steps.values())) > 1:
         raise UserError(f"{split}: the fields have different numbers of steps: {steps}")
     if "length" in done and steps:

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from dynarium.data import Dataset
+from dynarium.data import STEPPED, Dataset
 from dynarium.errors import UserError
 from dynarium.metrics.estimate import ratio_estimate
+from dynarium.nn.frames import as_float
 from dynarium.types import Row, SequenceBatch
 
 
@@ -33,15 +34,14 @@ def evaluation_batches(dataset: Dataset, split: str, sequences: int | None, batc
 def frames_of(batch: SequenceBatch) -> Tensor:
     """Return the frames of a batch as floating point in [0, 1], on the CPU."""
     assert batch.video is not None
-    return batch.video.float() / 255 if batch.video.dtype == torch.uint8 else batch.video
+    return as_float(batch.video)
 
 
 def known_steps(batch: SequenceBatch) -> Bool[Tensor, "b t"]:
     """Return which steps the data hold: within the sequence's length, and not missing. Only these are given and scored."""
     assert batch.video is not None
-    b, t = batch.video.shape[:2]
-    known = torch.ones(b, t, dtype=torch.bool, device=batch.video.device) if batch.mask is None else batch.mask
-    return known if batch.length is None else known & (torch.arange(t, device=known.device) < batch.length[:, None])
+    known = batch.observed()
+    return torch.ones(batch.video.shape[:2], dtype=torch.bool, device=batch.video.device) if known is None else known
 
 
 def need(model: Any, capability: type, task: str) -> None:
@@ -64,8 +64,7 @@ def cut(batch: SequenceBatch, step: int) -> tuple[SequenceBatch, SequenceBatch]:
     """Cut a batch into its steps before ``step`` and those from it on; lengths become part of the masks."""
     if batch.length is not None:
         batch = replace(batch, mask=known_steps(batch), length=None)
-    stepped = ("video", "state", "action", "observation", "mask")
-    fields = {name: value for name, value in batch.present().items() if name in stepped}
+    fields = {name: value for name, value in batch.present().items() if name in STEPPED}
     first, rest = (
         {name: value[:, part] for name, value in fields.items()} for part in (slice(step), slice(step, None))
     )

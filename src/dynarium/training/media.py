@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dynarium.models.capabilities import Encodes, Imputes, Reconstructs
+from dynarium.nn.frames import as_float
 from dynarium.training.trackers import Tracker
 from dynarium.types import SequenceBatch
 
@@ -32,24 +33,26 @@ class MediaCallback:
         batch = self.batch.to(device)
         if batch.video is None:
             return
-        shown = {"val/orig": batch.video.float() / 255}
+        truth = as_float(batch.video)
+        shown = {"val/orig": truth}
         if isinstance(model, Reconstructs):
             shown["val/recon"] = model.reconstruct(batch)
         if isinstance(model, Imputes):
             b, t = batch.video.shape[:2]
             mask = torch.ones(b, t, dtype=torch.bool, device=device)
             mask[:, min(self.observe, t - 1) : max(t - t // 4, self.observe + 1)] = False
-            hidden = batch.video.float() / 255 * mask[:, :, None, None, None]
-            shown["val_imputation/observed"] = hidden
+            shown["val_imputation/observed"] = truth * mask[:, :, None, None, None]
             for name, frames in model.impute(replace(batch, mask=mask)).items():
                 shown[f"val_imputation/{name}"] = frames
+        films = {f"{name}/sequences": _grid(frames) for name, frames in shown.items()}
+        pictures = {f"{name}/first": _row(frames[:, 0]) for name, frames in shown.items() if name.startswith("val/")}
+        if isinstance(model, Encodes) and "weights" in (encoded := model.encode(batch)):
+            pictures["val/mixture_weights"] = _heat(encoded["weights"][0])
         for tracker in trackers:
-            for name, frames in shown.items():
-                tracker.video(f"{name}/sequences", _grid(frames), step)
-                if name.startswith("val/"):
-                    tracker.image(f"{name}/first", _row(frames[:, 0]), step)
-            if isinstance(model, Encodes) and "weights" in (encoded := model.encode(batch)):
-                tracker.image("val/mixture_weights", _heat(encoded["weights"][0]), step)
+            for name, film in films.items():
+                tracker.video(name, film, step)
+            for name, picture in pictures.items():
+                tracker.image(name, picture, step)
 
 
 def _bytes(frames: Tensor) -> np.ndarray:
