@@ -27,6 +27,9 @@ class SequenceBatch:
         length: Number of valid steps of each sequence.
         task: Which dynamics a sequence follows.
         parameter: Physical parameters, constant over a sequence.
+        mode: Which of its regimes a switching system is in at each step.
+        episode: Which episode of a meta-learning batch a sequence belongs to.
+        context: Sequences given as examples of the dynamics; those of the same ``episode`` belong to a sequence.
     """
 
     video: Shaped[Tensor, "b t c h w"] | None = None
@@ -37,10 +40,13 @@ class SequenceBatch:
     length: Shaped[Tensor, " b"] | None = None
     task: Shaped[Tensor, " b"] | None = None
     parameter: Shaped[Tensor, "b q"] | None = None
+    mode: Shaped[Tensor, "b t"] | None = None
+    episode: Shaped[Tensor, " b"] | None = None
+    context: "SequenceBatch | None" = None
 
     def present(self) -> dict[str, Tensor]:
-        """Return the fields that are not ``None``, by name."""
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        """Return the arrays that are not ``None``, by name; not those of the context."""
+        return {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
 
     def observed(self) -> Bool[Tensor, "b t"] | None:
         """Return which steps are observed, mask and length together; ``None`` when all are."""
@@ -53,7 +59,8 @@ class SequenceBatch:
 
     def to(self, device: torch.device | str) -> "SequenceBatch":
         """Return the batch on ``device``; dtypes stay as they are."""
-        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in self.present().items()})
+        moved = {name: value.to(device, non_blocking=True) for name, value in self.present().items()}
+        return replace(self, **moved, context=None if self.context is None else self.context.to(device))
 
     def __len__(self) -> int:
         return len(next(iter(self.present().values())))
@@ -66,15 +73,19 @@ class Trajectory:
     Attributes:
         state: Physical states, float64.
         action: Actions, if the system has any.
+        observation: Sensors that are not images, if the system has any.
         parameter: Physical parameters of each sequence.
         task: Which dynamics each sequence follows.
-        extra: Further per-sequence or per-step fields a system wants stored (offsets, colours, derivatives).
+        mode: Which of its regimes a switching system is in at each step.
+        extra: Further fields a system wants stored (offsets, colours, the energy error); ``derivative`` is dx/dt at each step.
     """
 
     state: Float[Tensor, "b t n"]
     action: Float[Tensor, "b t a"] | None = None
+    observation: Float[Tensor, "b t p"] | None = None
     parameter: Float[Tensor, "b q"] | None = None
     task: Shaped[Tensor, " b"] | None = None
+    mode: Shaped[Tensor, "b t"] | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)
 
 

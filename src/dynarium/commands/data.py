@@ -24,11 +24,11 @@ def list_worlds(arguments: Sequence[str], prog: str) -> None:
     parse(ListOptions, arguments, prog)
 
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from dynarium.systems import WORLDS
 
-    table = Table("world", "steps", "dt", "state", "what it is", box=None)
+    table = Table(Column("world", no_wrap=True), "steps", "dt", "state", "what it is", box=None)
     for name in WORLDS:
         make = WORLDS[name]
         world = make()
@@ -50,12 +50,12 @@ class MakeOptions:
     """Name of the world (see dynarium data list)."""
     out: Path | None = None
     """Directory of the dataset; default: datasets/WORLD."""
-    train: int = 5000
-    """Training sequences."""
-    val: int = 500
-    """Validation sequences."""
-    test: int = 1000
-    """Test sequences."""
+    train: int | None = None
+    """Training sequences; default: as published, else 5000."""
+    val: int | None = None
+    """Validation sequences; default: as published, else 500."""
+    test: int | None = None
+    """Test sequences; default: as published, else 1000."""
     steps: int | None = None
     """Steps of each sequence; default: the world's."""
     seed: int = 0
@@ -87,14 +87,19 @@ def make(arguments: Sequence[str], prog: str) -> None:
 
     from dynarium import config
     from dynarium.data import make_dataset
-    from dynarium.systems import WORLDS
+    from dynarium.systems import SIZES, WORLDS
 
     dotted = ["--help"] if options.help_world else dotted
     chosen = config.resolve(Chosen(world=WORLDS[options.world]()), arguments=dotted, prog=f"{prog} {options.world}")
+    published = SIZES.get(options.world, (5000, 500, 1000))
+    asked_sizes = {"train": options.train, "val": options.val, "test": options.test}
     dataset = make_dataset(
         chosen.world,
         options.out or Path("datasets") / options.world,
-        sizes={"train": options.train, "val": options.val, "test": options.test},
+        sizes={
+            split: n if asked is None else asked
+            for (split, asked), n in zip(asked_sizes.items(), published, strict=True)
+        },
         steps=options.steps,
         seed=options.seed,
         workers=options.workers,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from dynarium.data.schema import STEPPED, Schema, shard_file
 from dynarium.errors import UserError
 from dynarium.types import SequenceBatch
 
-BATCH_FIELDS = ("video", "state", "action", "observation", "mask", "length", "task", "parameter")
+BATCH_FIELDS = ("video", "state", "action", "observation", "mask", "length", "task", "parameter", "mode")
 
 
 class Dataset:
@@ -160,4 +161,5 @@ def _take(shard: np.ndarray, index: np.ndarray, window: tuple[np.ndarray, int] |
 def as_batch(fields: dict[str, torch.Tensor]) -> SequenceBatch:
     """Make a batch of stored fields: one length and one task a sequence, a boolean mask."""
     flat = {name: value.flatten() if name in ("length", "task") else value for name, value in fields.items()}
-    return SequenceBatch(**{name: value.bool() if name == "mask" else value for name, value in flat.items()})
+    cast: dict[str, Any] = {name: value.bool() if name == "mask" else value for name, value in flat.items()}
+    return SequenceBatch(**cast)

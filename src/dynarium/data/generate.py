@@ -16,9 +16,10 @@ from dynarium import config
 from dynarium.data.dataset import Dataset
 from dynarium.data.schema import BLOCK
 from dynarium.data.writer import Shard, begin, blocks_of, finish, plan_shards, shard_size_for, write_shard
-from dynarium.errors import UserError
+from dynarium.errors import RunError, UserError
 from dynarium.systems import System
-from dynarium.types import SequenceBatch, Trajectory
+from dynarium.systems.multitask import MultiTask
+from dynarium.types import Trajectory
 
 Backend = Literal["loky", "dask", "ray"]
 
@@ -29,33 +30,31 @@ def seeded(*parts: int | str, device: torch.device | str = "cpu") -> torch.Gener
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def simulate_batch(world: System, n: int, steps: int, generator: torch.Generator) -> SequenceBatch:
-    """Draw ``n`` sequences of a world as a batch."""
-    trajectory = world.simulate(world.sample_parameters(n, generator), steps, generator)
-    fields = {name: getattr(trajectory, name) for name in ("state", "action", "parameter", "task")}
-    floats = {k: v.float() if v is not None and v.is_floating_point() else v for k, v in fields.items()}
-    return SequenceBatch(video=world.render(trajectory), **floats)
+def draw(world: System, n: int, steps: int, generator: torch.Generator, first: int = 0) -> dict[str, torch.Tensor]:
+    """Draw the sequences ``first .. first + n - 1`` of a split: every field of the world as it is stored.
+
+    Raises:
+        RunError: The world produced a state that is not finite.
+    """
+    deal = world.deal(first, n, generator) if isinstance(world, MultiTask) else world.sample_parameters(n, generator)
+    trajectory: Trajectory = world.simulate(deal, steps, generator)
+    if not bool(torch.isfinite(trajectory.state).all()):
+        raise RunError(f"{type(world).__name__}: a state is not finite; a smaller dt or narrower ranges may help")
+    names = ("state", "action", "observation", "parameter", "task", "mode")
+    arrays = (
+        {"video": world.render(trajectory)} | {name: getattr(trajectory, name) for name in names} | trajectory.extra
+    )
+    return {
+        name: value.float() if value.dtype == torch.float64 else value
+        for name, value in arrays.items()
+        if value is not None
+    }
 
 
 def make_block(world: System, seed: int, split: str, block: int, steps: int) -> dict[str, np.ndarray]:
-    """Make one block of 256 sequences: a pure function of (world, seed, split, block, steps).
-
-    Raises:
-        ArithmeticError: The world produced a state that is not finite.
-    """
-    generator = seeded(seed, split, block)
-    trajectory: Trajectory = world.simulate(world.sample_parameters(BLOCK, generator), steps, generator)
-    if not bool(torch.isfinite(trajectory.state).all()):
-        raise ArithmeticError(f"{type(world).__name__}: states are not finite in block {block} of {split}")
-    arrays = {"video": world.render(trajectory)}
-    for name in ("state", "action", "parameter", "task"):
-        value = getattr(trajectory, name)
-        if value is not None:
-            arrays[name] = value
-    arrays |= trajectory.extra
-    return {
-        name: (value.float() if value.dtype == torch.float64 else value).cpu().numpy() for name, value in arrays.items()
-    }
+    """Make one block of 256 sequences: a pure function of (world, seed, split, block, steps)."""
+    made = draw(world, BLOCK, steps, seeded(seed, split, block), first=block * BLOCK)
+    return {name: value.cpu().numpy() for name, value in made.items()}
 
 
 def make_shard(world: System, partial: Path, shard: Shard, steps: int, seed: int) -> int:
@@ -118,8 +117,7 @@ def make_dataset(
         raise UserError(f"workers: expected at least 1, got {workers}")
     total = sum(sizes.values())
     if shard_size is None:
-        probe = world.simulate(world.sample_parameters(1, seeded(0)), steps, seeded(0))
-        limit = shard_size_for(world.render(probe).nbytes + 8 * probe.state[0].numel())
+        limit = shard_size_for(sum(value.nbytes for value in draw(world, 1, steps, seeded(0)).values()))
         shard_size = min(limit, max(1, -(-total // (BLOCK * workers))) * BLOCK)
     if shard_size < 1 or shard_size % BLOCK:
         raise UserError(f"shard_size: expected a multiple of {BLOCK}, got {shard_size}")

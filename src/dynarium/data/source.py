@@ -11,8 +11,8 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from dynarium.data.dataset import Dataset, as_batch
-from dynarium.data.generate import seeded, simulate_batch
+from dynarium.data.dataset import BATCH_FIELDS, Dataset, as_batch
+from dynarium.data.generate import draw, seeded
 from dynarium.data.schema import STEPPED
 from dynarium.errors import UserError
 from dynarium.systems import System
@@ -183,15 +183,16 @@ class OnlineSource:
         self.world, self.n, self.batches_per_epoch = world, batch_size // world_size, batches_per_epoch
         self.steps = world.steps if steps is None else steps
         self.seed, self.rank, self.device = seed, rank, torch.device(device)
-        one = simulate_batch(world, 1, self.steps, seeded(0, device=device))
-        self.shapes = {name: tuple(value.shape[1:]) for name, value in one.present().items()}
+        one = draw(world, 1, self.steps, seeded(0, device=device))
+        self.shapes = {name: tuple(value.shape[1:]) for name, value in one.items() if name in BATCH_FIELDS}
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[SequenceBatch]:
         """Yield the batches of an epoch from batch ``start`` on, made ahead by one thread."""
 
         def make(i: int) -> SequenceBatch:
             generator = seeded(self.seed, "online", epoch, i, self.rank, device=self.device)
-            return simulate_batch(self.world, self.n, self.steps, generator)
+            made = draw(self.world, self.n, self.steps, generator)
+            return as_batch({name: value for name, value in made.items() if name in BATCH_FIELDS})
 
         return _prefetched(make, start, self.batches_per_epoch)
 

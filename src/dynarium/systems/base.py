@@ -46,6 +46,6 @@ class System(Protocol):
         """Draw initial conditions and return ``steps`` true states of each sequence."""
         ...
 
-    def render(self, trajectory: Trajectory) -> UInt8[Tensor, "b t c h w"]:
-        """Draw the frames; frame t shows state t."""
+    def render(self, trajectory: Trajectory) -> UInt8[Tensor, "b t c h w"] | None:
+        """Draw the frames; frame t shows state t. ``None``: this world is not seen but measured."""
         ...

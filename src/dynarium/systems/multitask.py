@@ -1,0 +1,143 @@
+"""Several worlds in one dataset: the setting of meta-learning and of continual learning."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from dynarium.errors import UserError
+from dynarium.systems.base import System
+from dynarium.types import Trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiTask:
+    """Worlds dealt out in turn: sequence i of a split follows ``worlds[i % len(worlds)]``, and ``task`` says which.
+
+    States and further fields of fewer dimensions are padded with zeros. The parameters are the union of the worlds' own, by
+    name; zero where a world lacks one. Grey frames of a set that also has coloured ones are repeated over its channels.
+    Where the worlds differ in their time step, ``extra["dt"]`` keeps it.
+
+    Attributes:
+        worlds: The tasks.
+        side: Height and width of a frame in pixels, for all worlds; ``None``: their own, which must agree.
+    """
+
+    worlds: tuple[System, ...]
+    side: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the configuration.
+
+        Raises:
+            UserError: No world, a world of worlds, or a world without the option ``side``.
+        """
+        if not self.worlds or any(isinstance(world, MultiTask) for world in self.worlds):
+            raise UserError("worlds: expected at least one world, none of which is itself of several tasks")
+        if self.side is not None:
+            object.__setattr__(self, "worlds", tuple(_with_side(world, self.side) for world in self.worlds))
+
+    @property
+    def steps(self) -> int:
+        """Default number of time steps: the shortest of the worlds'."""
+        return min(world.steps for world in self.worlds)
+
+    @property
+    def dt(self) -> float:
+        """Time between two frames of the first world; ``extra["dt"]`` has all where they differ."""
+        return self.worlds[0].dt
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """The names of the worlds, if they agree; else the position in the state."""
+        longest = max((world.state_names for world in self.worlds), key=len)
+        if all(world.state_names == longest for world in self.worlds):
+            return longest
+        return tuple(f"s{i}" for i in range(len(longest)))
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The task, then every name that any of the worlds has."""
+        return ("task", *self._own_names())
+
+    def sample_parameters(self, n: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
+        """Deal ``n`` sequences from the first task on and draw their parameters."""
+        return self.deal(0, n, generator)
+
+    def deal(self, first: int, n: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
+        """Draw the parameters of the sequences ``first .. first + n - 1`` of a split; column 0 is the task."""
+        names = self.parameter_names
+        table = torch.zeros(n, len(names), dtype=torch.float64, device=generator.device)
+        table[:, 0] = torch.arange(first, first + n, device=generator.device) % len(self.worlds)
+        for world, mine in self._parts(table):
+            columns = [names.index(name) for name in world.parameter_names]
+            table[mine[:, None], columns] = world.sample_parameters(len(mine), generator)
+        return table
+
+    def simulate(self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator) -> Trajectory:
+        """Simulate every task, and draw it at once into ``extra["video"]`` while its own trajectory is at hand."""
+        names, parts = self.parameter_names, []
+        for world, mine in self._parts(parameters):
+            own = parameters[:, [names.index(name) for name in world.parameter_names]][mine]
+            trajectory = world.simulate(own, steps, generator)
+            fields = {
+                "state": trajectory.state,
+                "action": trajectory.action,
+                "observation": trajectory.observation,
+                "mode": trajectory.mode,
+                "video": world.render(trajectory),
+                "dt": torch.full((len(mine), 1), world.dt, dtype=torch.float64, device=mine.device),
+            }
+            parts.append((mine, fields | trajectory.extra))
+        merged = {name: _merged(name, parts, len(parameters)) for part in parts for name in part[1]}
+        if len({world.dt for world in self.worlds}) == 1:
+            del merged["dt"]
+        own = {name: merged.pop(name) for name in ("state", "action", "observation", "mode")}
+        return Trajectory(
+            **own,  # pyright: ignore[reportArgumentType]
+            parameter=parameters[:, 1:] if len(names) > 1 else None,
+            task=parameters[:, 0].long(),
+            extra={name: value for name, value in merged.items() if value is not None},
+        )
+
+    def render(self, trajectory: Trajectory) -> UInt8[Tensor, "b t c h w"] | None:
+        """Return the frames that ``simulate`` drew; ``None`` where no world is seen."""
+        return trajectory.extra.get("video")
+
+    def _own_names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for world in self.worlds for name in world.parameter_names))
+
+    def _parts(self, parameters: Tensor) -> list[tuple[System, Int[Tensor, " n"]]]:
+        """Return each world that has sequences, and which these are."""
+        parts = [(world, (parameters[:, 0] == k).nonzero()[:, 0]) for k, world in enumerate(self.worlds)]
+        return [(world, mine) for world, mine in parts if len(mine)]
+
+
+def _with_side(world: System, side: int) -> Any:
+    if not hasattr(world, "side"):
+        raise UserError(f"side: {type(world).__name__} has no such option")
+    return replace(world, side=side)  # pyright: ignore[reportArgumentType]
+
+
+def _merged(name: str, parts: Sequence[tuple[Tensor, dict[str, Tensor | None]]], n: int) -> Tensor | None:
+    """Put the rows of all parts into one array of the largest shape, zero where a part has nothing."""
+    held = [(mine, value) for mine, fields in parts if (value := fields.get(name)) is not None]
+    if not held:
+        return None
+    if name == "video":
+        channels = max(value.shape[2] for _, value in held)
+        held = [
+            (mine, value if value.shape[2] == channels else value.expand(-1, -1, channels, -1, -1))
+            for mine, value in held
+        ]
+        sides = {tuple(value.shape[-2:]) for _, value in held}
+        if len(sides) > 1:
+            raise UserError(f"worlds: frames of {sorted(sides)} pixels in one dataset; give all the same side")
+    shape = [max(sizes) for sizes in zip(*(value.shape[1:] for _, value in held), strict=True)]
+    out = held[0][1].new_zeros(n, *shape)
+    for mine, value in held:
+        out[(mine, *(slice(size) for size in value.shape[1:]))] = value
+    return out
