@@ -1,6 +1,7 @@
 """Datasets on disk and batches in memory: format v1, generation, loading, imports and exports."""
 
 from dynarium.data.dataset import Dataset
+from dynarium.data.episodes import EpisodeConfig, EpisodeSource, few_shot_batches
 from dynarium.data.exports import export_dataset
 from dynarium.data.generate import make_dataset
 from dynarium.data.imports import import_file
@@ -12,10 +13,13 @@ from dynarium.data.writer import write_arrays
 __all__ = [
     "STEPPED",
     "Dataset",
+    "EpisodeConfig",
+    "EpisodeSource",
     "OnlineSource",
     "Source",
     "StoredSource",
     "export_dataset",
+    "few_shot_batches",
     "import_file",
     "make_dataset",
     "verify",

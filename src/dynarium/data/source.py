@@ -4,8 +4,7 @@ Batch i of an epoch is a pure function of (seed, epoch, i), so that resuming nee
 trainer cannot tell a file from a world.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,13 +12,10 @@ import torch
 
 from dynarium.data.dataset import BATCH_FIELDS, Dataset, as_batch
 from dynarium.data.generate import draw, seeded
-from dynarium.data.schema import STEPPED
+from dynarium.data.reader import Reader, prefetched
 from dynarium.errors import UserError
 from dynarium.systems import System
 from dynarium.types import SequenceBatch
-
-AHEAD = 2
-"""Batches that the prefetch thread keeps ready."""
 
 
 @runtime_checkable
@@ -82,34 +78,11 @@ class StoredSource:
             raise UserError(f"batch_size: expected a multiple of the {world_size} processes, got {batch_size}")
         if drop_last and n < batch_size:
             raise UserError(f"batch_size: {batch_size} is more than the {n} sequences of split {split!r}")
-        if steps is not None and not 1 <= steps <= dataset.steps:
-            raise UserError(f"window: expected 1 .. {dataset.steps} steps, got {steps}")
+        self._reader = Reader(dataset, split, steps=steps, device=device, in_memory=in_memory)
         self.dataset, self.split, self.batch_size, self.steps = dataset, split, batch_size, steps
         self.shuffle, self.seed, self.rank, self.world_size = shuffle, seed, rank, world_size
-        self.device = torch.device(device) if device is not None else None
         self.batches_per_epoch = n // batch_size if drop_last else -(-n // batch_size)
-        self.shapes = {
-            name: (steps, *shape[1:]) if steps and len(shape) > 1 else shape for name, shape in dataset.shapes.items()
-        }
-        self._latest = np.full(n, dataset.steps - (steps or dataset.steps))
-        if steps is not None and "length" in dataset.shapes:
-            lengths = dataset.read(split, range(n), fields=["length"])["length"].reshape(-1).astype(np.int64)
-            self._latest = np.clip(lengths - steps, 0, self._latest)  # no padding in a window that can do without
-        self._held_on = self.device or torch.device("cpu")
-        self._held = self._hold() if in_memory is True or (in_memory == "auto" and self._fits()) else None
-
-    def _fits(self) -> bool:
-        if self.device is None or self.device.type != "cuda":
-            return False  # on the CPU the page cache does the same
-        fields = self.dataset.schema.fields.values()
-        size = sum(int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize for spec in fields)
-        return size * self.dataset.size(self.split) < torch.cuda.mem_get_info(self.device)[0] / 4
-
-    def _hold(self) -> dict[str, torch.Tensor]:
-        everything = self.dataset.read(
-            self.split, range(self.dataset.size(self.split)), fields=self.dataset.batch_fields
-        )
-        return {name: torch.from_numpy(array).to(self._held_on) for name, array in everything.items()}
+        self.shapes = self._reader.shapes
 
     def order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the sequences of an epoch in their order and the first step of each window."""
@@ -118,7 +91,7 @@ class StoredSource:
             return np.arange(n), np.zeros(n, dtype=np.int64)
         random = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
         order = random.permutation(n)
-        return order, random.integers(0, self._latest[order] + 1)
+        return order, self._reader.starts(order, random)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[SequenceBatch]:
         """Yield the batches of an epoch from batch ``start`` on, read ahead by one thread."""
@@ -126,30 +99,9 @@ class StoredSource:
 
         def read(i: int) -> SequenceBatch:
             mine = slice(i * self.batch_size + self.rank, min((i + 1) * self.batch_size, len(order)), self.world_size)
-            return self._read(order[mine], first[mine])
+            return self._reader.read(order[mine], first[mine])
 
-        return _prefetched(read, start, self.batches_per_epoch)
-
-    def _read(self, index: np.ndarray, first: np.ndarray) -> SequenceBatch:
-        if self._held is not None:
-            return as_batch(self._select(torch.from_numpy(index), torch.from_numpy(first)))
-        batch = self.dataset.batch(self.split, index, None if self.steps is None else first, self.steps)
-        return batch if self.device is None else batch.to(self.device)
-
-    def _select(self, index: torch.Tensor, first: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Gather from what is held on the device."""
-        assert self._held is not None
-        index, first = index.to(self._held_on), first.to(self._held_on)
-        selected = {}
-        for name, held in self._held.items():
-            if self.steps is None or name not in STEPPED:
-                selected[name] = held.index_select(0, index)
-            else:
-                steps = first[:, None] + torch.arange(self.steps, device=self._held_on)
-                selected[name] = held[index[:, None], steps]
-        if self.steps is not None and "length" in selected:
-            selected["length"] = (selected["length"].flatten() - first).clamp(0, self.steps)
-        return selected
+        return prefetched(read, start, self.batches_per_epoch)
 
 
 class OnlineSource:
@@ -194,19 +146,4 @@ class OnlineSource:
             made = draw(self.world, self.n, self.steps, generator)
             return as_batch({name: value for name, value in made.items() if name in BATCH_FIELDS})
 
-        return _prefetched(make, start, self.batches_per_epoch)
-
-
-def _prefetched(make: Callable[[int], SequenceBatch], start: int, stop: int) -> Iterator[SequenceBatch]:
-    """Yield ``make(start) .. make(stop - 1)``, a few of them made ahead by one thread."""
-    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
-        waiting = [thread.submit(make, i) for i in range(start, min(stop, start + AHEAD))]
-        try:
-            for i in range(start, stop):
-                batch = waiting.pop(0).result()
-                if i + AHEAD < stop:
-                    waiting.append(thread.submit(make, i + AHEAD))
-                yield batch
-        finally:
-            for future in waiting:
-                future.cancel()
+        return prefetched(make, start, self.batches_per_epoch)
