@@ -17,6 +17,7 @@ STEPPED = ("video", "state", "action", "observation", "mask", "mode", "derivativ
 """Fields with a time axis: a window cuts them."""
 BLOCK = 256
 """Sequences that are made, hashed and seeded together; shards hold whole blocks."""
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,27 +107,20 @@ def sums(array: np.ndarray, name: str) -> dict[str, Any]:
     axis = -3 if name == "video" else -1
     if array.ndim + axis <= 0:  # one number a sequence
         array, axis = array.reshape(-1, 1), -1
-    if array.dtype == np.uint8:  # exact, and without a float copy of the whole video
-        return _histogram_sums(array, axis)
-    values = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1).astype(np.float64)
+    inner = int(np.prod(array.shape[array.ndim + axis + 1 :], dtype=np.int64))
+    outer = array.reshape(-1, array.shape[axis], inner)
+    total, squares = np.zeros(outer.shape[1]), np.zeros(outer.shape[1])
+    rows = max(1, _CHUNK // (outer.shape[1] * outer.shape[2]))
+    for start in range(0, len(outer), rows):  # a piece that fits the cache; sums of bytes stay exact
+        piece = outer[start : start + rows].astype(np.float64)
+        total += piece.sum((0, 2))
+        squares += np.einsum("ncp,ncp->c", piece, piece)
     return {
-        "count": values.shape[1],
-        "sum": values.sum(1).tolist(),
-        "squares": (values**2).sum(1).tolist(),
-        "min": values.min(1).tolist(),
-        "max": values.max(1).tolist(),
-    }
-
-
-def _histogram_sums(array: np.ndarray, axis: int) -> dict[str, Any]:
-    channels = [np.bincount(channel.ravel(), minlength=256) for channel in np.moveaxis(array, axis, 0)]
-    levels = np.arange(256.0)
-    return {
-        "count": int(channels[0].sum()),
-        "sum": [float(h @ levels) for h in channels],
-        "squares": [float(h @ levels**2) for h in channels],
-        "min": [float(h.nonzero()[0].min()) for h in channels],
-        "max": [float(h.nonzero()[0].max()) for h in channels],
+        "count": outer.shape[0] * outer.shape[2],
+        "sum": total.tolist(),
+        "squares": squares.tolist(),
+        "min": outer.min((0, 2)).astype(float).tolist(),
+        "max": outer.max((0, 2)).astype(float).tolist(),
     }
 
 

@@ -1,7 +1,7 @@
 """Bouncing balls: equal discs that reflect elastically off the walls of a box or a convex polygon."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -102,12 +102,17 @@ class BouncingBall:
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """No parameters: all sequences share the same physics."""
-        return ()
+        """Gravity."""
+        return ("gravity x", "gravity y")
+
+    @property
+    def simulator(self) -> "BouncingBall":
+        """The same for all gravities: what simulates a table of parameters."""
+        return replace(self, gravity=(0.0, 0.0))
 
     def sample_parameters(self, n: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
-        """Return an empty table of ``n`` rows."""
-        return torch.zeros(n, 0, dtype=torch.float64, device=generator.device)
+        """Return ``gravity`` for each of ``n`` sequences."""
+        return torch.tensor([self.gravity], dtype=torch.float64, device=generator.device).expand(n, 2)
 
     def simulate(self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator) -> Trajectory:
         """Draw initial conditions and return ``steps`` states; dimension ``4 i + j`` is quantity j of ball i.
@@ -126,20 +131,20 @@ class BouncingBall:
                 velocity[:, 0],
                 corners=self._corners(),
                 radius=self.radius,
-                gravity=self.gravity,
+                gravity=parameters,
                 dt=self.dt,
                 steps=total,
             )
-        elif self.balls == 1 and self.corners is None and not any(self.gravity):
+        elif self.balls == 1 and self.corners is None and not bool(parameters.any()):
             low = self.inset + self.radius
             x, v = triangle_wave(position[:, 0], velocity[:, 0], low, self.extent - low, times)
         else:
             walls = half_planes(self._corners(), generator.device)
-            x, v = fly(position, velocity, times, container=walls, radius=self.radius, gravity=self.gravity)
+            x, v = fly(position, velocity, times, container=walls, radius=self.radius, gravity=parameters)
         state = torch.cat([x, v], -1).flatten(2)
         if self.legacy_offset:
-            return Trajectory(state=state[:, 1:], extra={"drawn": state[:, :-1]})
-        return Trajectory(state=state)
+            return Trajectory(state=state[:, 1:], parameter=parameters, extra={"drawn": state[:, :-1]})
+        return Trajectory(state=state, parameter=parameters)
 
     def render(self, trajectory: Trajectory) -> UInt8[Tensor, "b t c h w"]:
         """Draw the frames: white discs, and white walls if visible, on black."""

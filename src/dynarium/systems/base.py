@@ -17,6 +17,8 @@ class System(Protocol):
     on the device of the generator.
     """
 
+    # A world may have a further property ``simulator``: itself without what only ``sample_parameters`` reads. Tasks with equal
+    # simulators are simulated in one call.
     # Properties, because the fields of a frozen dataclass are read-only.
     @property
     def steps(self) -> int:

@@ -57,7 +57,7 @@ def fly(
     *,
     container: HalfPlanes,
     radius: float,
-    gravity: tuple[float, float] = (0.0, 0.0),
+    gravity: tuple[float, float] | Float[Tensor, "b 2"] = (0.0, 0.0),
 ) -> tuple[Float[Tensor, "b t k 2"], Float[Tensor, "b t k 2"]]:
     """Return positions and velocities of k discs of mass 1 at ``times``, energy and containment exact to rounding.
 
@@ -70,26 +70,26 @@ def fly(
         times: Increasing times, the first at or after 0.
         container: The walls that discs touch with their rim.
         radius: Radius of the discs.
-        gravity: Constant acceleration.
+        gravity: Constant acceleration, one for all or one for each sequence.
 
     Raises:
         UserError: More than 20,000 collisions in one sequence.
     """
     n, discs = position.shape[:2]
     centre_walls = container.shrunk(radius)
-    g = torch.tensor(gravity, dtype=position.dtype, device=position.device)
-    pull = container.normals @ g
+    g = torch.as_tensor(gravity, dtype=position.dtype, device=position.device).expand(n, 2)
+    pull = g @ container.normals.mT
     end = times[-1]
     hop = _SLIDE * pull.clamp(min=0) * end / max(len(times) - 1, 1)
     first, second = torch.triu_indices(discs, discs, 1, device=position.device)
 
-    x, v = position, velocity
+    x, v, accelerate = position, velocity, g[:, None]
     clock = torch.zeros(n, dtype=position.dtype, device=position.device)
     active = torch.arange(n, device=position.device)
     starts, xs, vs = [clock], [x], [v]
     for _ in range(MAX_COLLISIONS):
         towards = v @ container.normals.mT
-        until = time_to_wall(centre_walls.clearance(x), towards, pull).flatten(1)
+        until = time_to_wall(centre_walls.clearance(x), towards, pull[:, None]).flatten(1)
         if discs > 1:
             until = torch.cat([until, _time_to_disc(x[:, first] - x[:, second], v[:, first] - v[:, second], radius)], 1)
         wait, which = until.min(1)
@@ -99,10 +99,11 @@ def fly(
         if not going_on.all():
             x, v, clock, active = x[going_on], v[going_on], clock[going_on], active[going_on]
             wait, which = wait[going_on], which[going_on]
+            pull, hop, accelerate = pull[going_on], hop[going_on], accelerate[going_on]
         clock = clock + wait
         step = wait[:, None, None]
-        x = x + v * step + 0.5 * g * step**2
-        v = v + g * step
+        x = x + v * step + 0.5 * accelerate * step**2
+        v = v + accelerate * step
         v = _collide(x, v, which, container, hop, first, second)
         starts.append(torch.full((n,), torch.inf, dtype=x.dtype, device=x.device).index_copy_(0, active, clock))
         xs.append(torch.zeros_like(position).index_copy_(0, active, x))
@@ -115,7 +116,8 @@ def fly(
     elapsed = (times - start.gather(1, piece))[..., None, None]
     rows = torch.arange(n, device=x.device)[:, None]
     x, v = torch.stack(xs, 1)[rows, piece], torch.stack(vs, 1)[rows, piece]
-    return x + v * elapsed + 0.5 * g * elapsed**2, v + g * elapsed
+    accelerate = g[:, None, None]
+    return x + v * elapsed + 0.5 * accelerate * elapsed**2, v + accelerate * elapsed
 
 
 def _time_to_disc(
@@ -133,7 +135,7 @@ def _collide(
     v: Float[Tensor, "b k 2"],
     which: Int[Tensor, " b"],
     container: HalfPlanes,
-    hop: Float[Tensor, " m"],
+    hop: Float[Tensor, "b m"],
     first: Int[Tensor, " q"],
     second: Int[Tensor, " q"],
 ) -> Float[Tensor, "b k 2"]:
@@ -155,6 +157,6 @@ def _collide(
     disc, wall = which[row] // walls, which[row] % walls
     normal = container.normals[wall]
     approach = (v[row, disc] * normal).sum(-1)
-    leave = torch.maximum(approach, hop[wall])
+    leave = torch.maximum(approach, hop[row, wall])
     v[row, disc] -= (approach + leave)[:, None] * normal
     return v

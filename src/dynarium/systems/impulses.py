@@ -23,7 +23,7 @@ def step_impulses(
     *,
     corners: Sequence[tuple[float, float]],
     radius: float,
-    gravity: tuple[float, float],
+    gravity: tuple[float, float] | Float[Tensor, "b 2"],
     dt: float,
     steps: int,
 ) -> tuple[Float[Tensor, "b t 2"], Float[Tensor, "b t 2"]]:
@@ -35,7 +35,7 @@ def step_impulses(
     """
     a = torch.tensor(corners, dtype=position.dtype, device=position.device)
     along = a.roll(-1, 0) - a
-    g = torch.tensor(gravity, dtype=position.dtype, device=position.device)
+    g = torch.as_tensor(gravity, dtype=position.dtype, device=position.device)
     push_rate = (1 - _OVERLAP_KEPT**dt) / dt
     x, v = position, velocity
     push = torch.zeros_like(v)

@@ -80,7 +80,7 @@ class MultiTask:
     def simulate(self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator) -> Trajectory:
         """Simulate every task, and draw it at once into ``extra["video"]`` while its own trajectory is at hand."""
         names, parts = self.parameter_names, []
-        for world, mine in self._parts(parameters):
+        for world, mine in self._simulators(parameters):
             own = parameters[:, [names.index(name) for name in world.parameter_names]][mine]
             trajectory = world.simulate(own, steps, generator)
             fields = {
@@ -109,6 +109,16 @@ class MultiTask:
 
     def _own_names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for world in self.worlds for name in world.parameter_names))
+
+    def _simulators(self, parameters: Tensor) -> list[tuple[System, Int[Tensor, " n"]]]:
+        """Return like ``_parts`` what simulates; tasks that differ only in sampled parameters are one."""
+        kinds: list[Any] = [getattr(world, "simulator", world) for world in self.worlds]
+        distinct = list(dict.fromkeys(kinds))
+        kind_of = torch.tensor([distinct.index(kind) for kind in kinds], device=parameters.device)[
+            parameters[:, 0].long()
+        ]
+        parts = [(kind, (kind_of == k).nonzero()[:, 0]) for k, kind in enumerate(distinct)]
+        return [(kind, mine) for kind, mine in parts if len(mine)]
 
     def _parts(self, parameters: Tensor) -> list[tuple[System, Int[Tensor, " n"]]]:
         """Return each world that has sequences, and which these are."""
