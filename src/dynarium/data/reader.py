@@ -94,7 +94,7 @@ class Reader:
         return selected
 
 
-def members(dataset: Dataset, split: str, tasks: Sequence[int] | None, wanted: int = 1) -> dict[int, np.ndarray]:
+def members(dataset: Dataset, split: str, tasks: Sequence[int] | None = None, wanted: int = 1) -> dict[int, np.ndarray]:
     """Return the sequences of each task of a split, in the order of the tasks.
 
     Raises:
