@@ -14,7 +14,7 @@ PREDICTION_LEVEL = 0.32
 """A pixel of a predicted frame belongs to the object above this and above the frame's Otsu threshold."""
 
 OTSU_BINS = 256
-FRAMES_AT_ONCE = 4096
+FRAMES_AT_ONCE = 64
 
 
 def valid_prediction_time(
@@ -23,7 +23,7 @@ def valid_prediction_time(
     threshold: float = 0.02,
     known: Bool[Tensor, "b t"] | None = None,
 ) -> Float[Tensor, "*s b"]:
-    """Return the share of the horizon before the forecast first goes wrong (VPT; Botev et al. 2021, section 4).
+    """Return the share of the horizon before the forecast first goes wrong (VPT; Botev et al. 2021).
 
     ``min {t: mse_t > threshold} / T`` with the mean squared error over the pixels of frame t; 1 where it never exceeds it.
 
