@@ -89,7 +89,9 @@ def test_otsu_equals_a_plain_loop(seed, kind):
     g = np.random.default_rng(seed)
     frames = {
         "uniform": lambda: g.random((5, 8, 9)),
-        "two": lambda: np.where(g.random((5, 8, 9)) < 0.2, g.normal(0.8, 0.05, (5, 8, 9)), g.normal(0.1, 0.05, (5, 8, 9))),
+        "two": lambda: np.where(
+            g.random((5, 8, 9)) < 0.2, g.normal(0.8, 0.05, (5, 8, 9)), g.normal(0.1, 0.05, (5, 8, 9))
+        ),
         "binary": lambda: (g.random((5, 8, 9)) < 0.3) * 1.0,
         "levels": lambda: g.integers(0, 4, (5, 8, 9)) / 3,
         "wide": lambda: g.normal(0, 100, (5, 8, 9)),
@@ -180,7 +182,9 @@ def test_valid_prediction_distance():
     distance = centroid_distance(drifting, truth)
     assert valid_prediction_distance(distance, SIDE).item() == pytest.approx(3 / 6)
     assert valid_prediction_distance(distance, SIDE, limit=7.9).item() == pytest.approx(2 / 6)
-    assert valid_prediction_distance(distance, 2 * SIDE).item() == pytest.approx(5 / 6)  # 20 px of 64 is as far as 10 of 32
+    assert valid_prediction_distance(distance, 2 * SIDE).item() == pytest.approx(
+        5 / 6
+    )  # 20 px of 64 is as far as 10 of 32
     assert valid_prediction_distance(distance * 0, SIDE).item() == 1.0
     exact = torch.tensor([[0.0, 10.0, math.nan, 0.0]])
     assert valid_prediction_distance(exact, 32).item() == 1 / 4  # the limit itself is lost

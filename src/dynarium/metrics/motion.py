@@ -104,7 +104,7 @@ def normalised_mse(
     truth: Float[Tensor, "b t c h w"],
     known: Bool[Tensor, "b t"] | None = None,
 ) -> Float[Tensor, "*s b"]:
-    """Return ``sum (prediction - truth)^2 / sum truth^2`` of each sequence: 1 for a black answer. NaN where the truth is black."""
+    """Return ``sum (prediction - truth)^2 / sum truth^2`` of each sequence: 1 for a black answer, NaN for a black truth."""
     counted = torch.ones_like(truth[..., 0, 0, 0], dtype=torch.bool) if known is None else known
     error, power = (x.square().sum((-3, -2, -1)) for x in (prediction - truth, truth))
     error, power = (torch.where(counted, x, 0.0).sum(-1) for x in (error, power))

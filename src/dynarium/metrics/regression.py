@@ -19,9 +19,9 @@ class Estimate:
 
 
 def r2(prediction: Float[Tensor, "m n"], truth: Float[Tensor, "m n"]) -> Float[Tensor, " n"]:
-    """Return the share of the variance of each column that is explained: ``1 - sum (truth - prediction)^2 / sum (truth - mean)^2``.
+    """Return the explained share of the variance of each column: ``1 - sum (y - prediction)^2 / sum (y - mean(y))^2``.
 
-    The mean is that of ``truth`` itself, so that the best constant scores 0 and any other less. NaN where the truth is
+    The mean is that of the truth y itself, so that the best constant scores 0 and any other less. NaN where the truth is
     constant.
     """
     error = (truth - prediction).square().sum(0)

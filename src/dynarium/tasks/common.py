@@ -90,7 +90,7 @@ class Tally:
         *,
         baseline: bool = False,
     ) -> None:
-        """Add values [b, t] of a batch, or one [b] for each sequence, counted where ``weights`` is true (default: everywhere)."""
+        """Add values [b, t] of a batch, or one [b] a sequence, counted where ``weights`` is true (default: everywhere)."""
         counted = torch.ones_like(values) if weights is None else weights.to(values.dtype)
         sums = torch.where(counted > 0, values, 0.0) * counted  # what does not count may be NaN
         key = method, metric, tuple(condition.items()), baseline

@@ -194,25 +194,27 @@ class Forecast:
         """
         by_step: dict[str, tuple[Tensor, Tensor]] = {}
         by_sequence: dict[str, tuple[Tensor, Tensor, dict[str, float]]] = {}
-        if not {"centroid_distance", "valid_prediction_distance"}.isdisjoint(self.metrics):
+        asked = set(self.metrics)
+        if "wrong_pixels" in asked:
+            by_step["wrong_pixels"] = wrong_pixels(frames, truth), scored
+        if "mse" in asked:
+            by_step["mse"] = squared_error(frames, truth), scored
+        if "normalised_mse" in asked:
+            lit = ~normalised_mse(truth, truth, scored).isnan()
+            by_sequence["normalised_mse"] = normalised_mse(frames, truth, scored), lit, {}
+        times = {
+            "valid_prediction_time": valid_prediction_time,
+            "valid_prediction_time_last": valid_prediction_time_last,
+        }
+        for name in sorted(times.keys() & asked):
+            share = times[name](frames, truth, self.threshold, scored)
+            by_sequence[name] = share, scored.any(1), {"threshold": self.threshold}
+        if asked & {"centroid_distance", "valid_prediction_distance"}:
             distance = centroid_distance(frames, truth)
             visible = scored & ~distance[0].isnan()
-            side = truth.shape[-2]
-        for name in self.metrics:
-            if name == "wrong_pixels":
-                by_step[name] = wrong_pixels(frames, truth), scored
-            elif name == "mse":
-                by_step[name] = squared_error(frames, truth), scored
-            elif name == "centroid_distance":
-                by_step[name] = distance, visible
-            elif name == "valid_prediction_distance":
-                share = valid_prediction_distance(distance, side, self.lost, scored)
-                by_sequence[name] = share, visible.any(1), {"limit": self.lost}
-            elif name == "normalised_mse":
-                lit = ~normalised_mse(truth, truth, scored).isnan()
-                by_sequence[name] = normalised_mse(frames, truth, scored), lit, {}
-            else:
-                measure = valid_prediction_time if name == "valid_prediction_time" else valid_prediction_time_last
-                share = measure(frames, truth, self.threshold, scored)
-                by_sequence[name] = share, scored.any(1), {"threshold": self.threshold}
+            if "centroid_distance" in asked:
+                by_step["centroid_distance"] = distance, visible
+            if "valid_prediction_distance" in asked:
+                share = valid_prediction_distance(distance, truth.shape[-2], self.lost, scored)
+                by_sequence["valid_prediction_distance"] = share, visible.any(1), {"limit": self.lost}
         return by_step, by_sequence
