@@ -17,7 +17,8 @@ def test_r2_equals_its_definition():
     truth = torch.randn(50, 3, generator=g)
     prediction = truth + torch.tensor([0.0, 0.5, 2.0]) * torch.randn(50, 3, generator=g)
     by_hand = [
-        1 - ((truth[:, k] - prediction[:, k]) ** 2).mean().item() / truth[:, k].var(correction=0).item() for k in range(3)
+        1 - ((truth[:, k] - prediction[:, k]) ** 2).mean().item() / truth[:, k].var(correction=0).item()
+        for k in range(3)
     ]
     assert r2(prediction, truth).tolist() == pytest.approx(by_hand, abs=1e-5)
     assert r2(truth, truth).tolist() == [1.0] * 3

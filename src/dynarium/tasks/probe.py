@@ -20,7 +20,7 @@ PIXEL_SIDE = 16
 """Frames are averaged down to this side before they are read as plain numbers."""
 
 HELD_OUT = 10
-"""Without a validation split, one training sequence in so many chooses the network's epoch instead of training it."""
+"""Without a validation split, one training sequence in so many chooses when the network stops instead of training it."""
 
 GROUPS = 10
 """Groups of sequences that the jackknife leaves out in turn."""
@@ -65,7 +65,7 @@ class Probe:
     dimensions of the state, without any fit (its standard error is that of a jackknife over groups of sequences). Rows:
     ``<representation>-linear`` (ridge regression) and ``<representation>-mlp``, and the trivial ``mean`` (the training
     states' mean: 0, or less by what the splits differ) and ``pixels-linear`` (the frame itself, averaged down to 16 x 16).
-    All that a probe knows comes from the training split; of a validation split only which epoch of the network is best.
+    All that a probe knows comes from the training split; of a validation split only when the network stops.
 
     Attributes:
         representation: Which of those that the model gives; ``None``: its default.
@@ -178,7 +178,7 @@ class Probe:
         return sample
 
     def _divided(self, model: Any, dataset: Dataset, train: Sample, dims: list[int]) -> tuple[Sample, Sample]:
-        """Return what the network is fitted to, and what chooses its epoch."""
+        """Return what the network is fitted to, and what chooses when it stops."""
         if "val" in dataset.schema.splits and self.split != "val":
             limit = None if self.train_sequences is None else max(2, self.train_sequences // 4)
             return train, self._sample(model, dataset, "val", limit, dims)

@@ -1,7 +1,7 @@
 """Two ways to read numbers off a representation: ridge regression in closed form, and a small network."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
@@ -48,9 +48,10 @@ def mlp_regressor(
     *,
     seed: int = 0,
     width: int = 128,
-    epochs: int = 60,
-    batch_size: int = 512,
-    learning_rate: float = 2e-3,
+    steps: int = 1500,
+    batch_size: int = 256,
+    learning_rate: float = 5e-3,
+    check_every: int = 50,
     patience: int = 8,
 ) -> Regressor:
     """Fit a network of two hidden layers (SiLU) to standardised x and y by Adam, and keep it at its best validation error.
@@ -58,14 +59,15 @@ def mlp_regressor(
     Args:
         x: Features.
         y: Numbers to read off them.
-        x_val: Features of the validation rows; they choose the epoch and nothing else.
+        x_val: Features of the validation rows; they choose when to stop and nothing else.
         y_val: Their numbers.
         seed: Seed of the first weights and of the order of the rows; the global generator is not touched.
         width: Units of a hidden layer.
-        epochs: Most passes over the rows.
+        steps: Most optimiser steps.
         batch_size: Rows of a step.
         learning_rate: That of the first step; it falls to 0 along a half cosine.
-        patience: Stop after so many passes without a better validation error.
+        check_every: Steps between two looks at the validation error.
+        patience: Stop after so many looks without a better one.
     """
     (shift, scale), (centre, spread) = _statistics(x), _statistics(y)
     inputs, targets, val_inputs, val_targets = (
@@ -79,15 +81,16 @@ def mlp_regressor(
             nn.Linear(x.shape[1], width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, y.shape[1])
         )
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     best, since, kept = float("inf"), 0, copy.deepcopy(network.state_dict())
-    for _ in range(epochs):
+    for step, rows in enumerate(_batches(len(inputs), batch_size, steps, generator), 1):
+        optimizer.zero_grad()
         with torch.enable_grad():
-            for rows in torch.randperm(len(inputs), generator=generator).split(batch_size):
-                optimizer.zero_grad()
-                (network(inputs[rows]) - targets[rows]).square().mean().backward()
-                optimizer.step()
+            (network(inputs[rows]) - targets[rows]).square().mean().backward()
+        optimizer.step()
         schedule.step()
+        if step % check_every and step < steps:
+            continue
         with torch.no_grad():
             error = float((network(val_inputs) - val_targets).square().mean())
         if error < best:
@@ -103,6 +106,14 @@ def mlp_regressor(
         return network(((features.double() - shift) / scale).float()).double() * spread + centre
 
     return read
+
+
+def _batches(m: int, size: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield the rows of so many steps, pass after pass in a new order."""
+    left: list[Tensor] = []
+    for _ in range(steps):
+        left = left or list(torch.randperm(m, generator=generator).split(size))
+        yield left.pop()
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
