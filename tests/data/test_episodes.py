@@ -171,14 +171,14 @@ def test_no_shots_are_plain_batches(dataset):
 def test_what_cannot_be(dataset, tmp_path):
     write_arrays(tmp_path / "d", {"train": {"state": np.zeros((9, 4, 1))}})
     plain = Dataset(tmp_path / "d")
-    with pytest.raises(UserError, match="episodes need the field 'task'; the dataset has state"):
+    with pytest.raises(UserError, match="has no field 'task' to tell dynamics apart; it has state"):
         source(plain)
-    with pytest.raises(UserError, match="episodes need the field 'task'"):
+    with pytest.raises(UserError, match="has no field 'task'"):
         few(plain)
     assert sum(map(len, few(plain, shots=0))) == 9
-    with pytest.raises(UserError, match=r"task 0: split 'train' has 40 sequences of it; an episode needs 44"):
+    with pytest.raises(UserError, match=r"task 0: split 'train' has 40 sequences of it; this needs 44"):
         source(dataset, EpisodeConfig(shots=40, queries=4))
-    with pytest.raises(UserError, match=r"task 0: split 'train' has 40 sequences of it; an episode needs 41"):
+    with pytest.raises(UserError, match=r"task 0: split 'train' has 40 sequences of it; this needs 41"):
         few(dataset, shots=40)
     with pytest.raises(UserError, match=r"tasks: \[3, 7\] are not in split 'train' of .*; it has \[0, 1, 2\]"):
         source(dataset, tasks=(7, 1, 3))

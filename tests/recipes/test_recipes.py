@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import dynarium as dy
 from dynarium import config
 from dynarium.cli import main
+from dynarium.data import EpisodeConfig
 from dynarium.recipes import PAPERS, RECIPES, experiment_of, find_run, load_run
 
 TINY = (
@@ -237,3 +238,50 @@ def test_the_installed_command_runs():
     assert done.returncode == 0, done.stderr
     assert "report: runs/" in done.stdout
     assert "step 2/2" in done.stderr
+
+
+def test_training_on_episodes(tmp_path):
+    """A model sees queries with contexts of the same task in training and validation, from the configuration alone."""
+    (tmp_path / "episodes.yaml").write_text("data: {tasks: [0, 2], episodes: {shots: 2, queries: 4}}\n")
+    words = ["train", "kvae-demo", "--data", "gravity-3", *TINY, *QUICK, "--config", str(tmp_path / "episodes.yaml")]
+    assert main(words) == 0
+    run = load_run(f"runs/{newest()}")
+    assert run.experiment.data.episodes == EpisodeConfig(shots=2, queries=4)
+    assert run.experiment.data.tasks == (0, 2)
+    seen = []
+
+    class Watching(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(()))
+
+        def loss(self, batch, step):
+            seen.append((self.training, batch))
+            return self.weight.square(), {}
+
+    @dataclass(frozen=True)
+    class WatchingConfig:
+        def fitted(self, shapes):
+            return self
+
+        def build(self):
+            return Watching()
+
+    training = replace(run.experiment.training, trackers=())
+    dy.recipes.train(replace(run.experiment, model=WatchingConfig(), training=training), quiet=True)
+    assert {training for training, _ in seen} == {True, False}
+    for _, batch in seen:
+        assert set(batch.task.tolist()) <= {0, 2}
+        assert len(batch) == 16
+        assert len(batch.context) == 8
+        assert batch.context.task[::2].tolist() == batch.task[::4].tolist()
+    fixed = [batch.state for training, batch in seen if not training]
+    assert torch.equal(fixed[0], fixed[1])
+
+
+def test_episodes_need_stored_data(capsys):
+    assert (
+        main(["train", "kvae-demo", "--data", "gravity-3", *TINY, *QUICK, "--data.online", "True", "--data.tasks", "0"])
+        == 2
+    )
+    assert "batches made on the fly have no episodes" in capsys.readouterr().err

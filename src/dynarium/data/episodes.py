@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from dynarium.data.dataset import Dataset
-from dynarium.data.reader import Reader, prefetched
+from dynarium.data.reader import Reader, members, prefetched
 from dynarium.errors import UserError
 from dynarium.types import SequenceBatch
 
@@ -187,29 +187,3 @@ def numbered(batch: SequenceBatch, counts: Sequence[int]) -> SequenceBatch:
     device = next(iter(batch.present().values())).device
     numbers = np.repeat(np.arange(len(counts)), counts)
     return replace(batch, episode=torch.from_numpy(numbers).to(device))
-
-
-def members(dataset: Dataset, split: str, tasks: Sequence[int] | None, wanted: int) -> dict[int, np.ndarray]:
-    """Return the sequences of each task of a split, in the order of the tasks.
-
-    Raises:
-        UserError: The dataset has no field ``task`` or not these tasks, or a task has fewer than ``wanted`` sequences.
-    """
-    n = dataset.size(split)
-    if "task" not in dataset.shapes:
-        raise UserError(
-            f"{dataset.directory}: episodes need the field 'task'; the dataset has {', '.join(dataset.shapes)}"
-        )
-    of = dataset.read(split, range(n), fields=["task"])["task"].reshape(-1)
-    present = np.unique(of).tolist()
-    if unknown := sorted(set(tasks or ()) - set(present)):
-        raise UserError(f"tasks: {unknown} are not in split {split!r} of {dataset.directory}; it has {present}")
-    found = {task: (of == task).nonzero()[0] for task in present if tasks is None or task in tasks}
-    for task, member in found.items():
-        if len(member) < wanted:
-            raise UserError(
-                f"task {task}: split {split!r} has {len(member)} sequences of it; an episode needs {wanted}"
-            )
-    if not found:
-        raise UserError("tasks: expected at least one")
-    return found

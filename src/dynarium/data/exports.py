@@ -7,33 +7,52 @@ from typing import Literal
 import numpy as np
 
 from dynarium.data.dataset import Dataset
+from dynarium.data.original import Files, alias_folders, original_files, write_original
 from dynarium.data.writer import atomic_write
 from dynarium.errors import UserError
 
-Layout = Literal["npz", "npz-images", "npz-image-label", "hdf5"]
+Layout = Literal["npz", "npz-images", "npz-image-label", "hdf5", "original"]
 
 
 def export_dataset(
-    directory: Path | str, out: Path | str, layout: Layout = "npz", *, force: bool = False
+    directory: Path | str, out: Path | str, layout: Layout = "npz", *, alias: str | None = None, force: bool = False
 ) -> list[Path]:
     """Write every split as one file and return the files.
 
     Layouts: ``npz``: all fields under their own names, compressed; ``npz-images``: ``images`` [n, t, h, w] float32 in
     [0, 1] (channels kept if there are several) and ``state``; ``npz-image-label``: ``image``, ``state``, ``label`` [n, 1];
-    ``hdf5``: all fields, one sequence a chunk, compressed.
+    ``hdf5``: all fields, one sequence a chunk, compressed; ``original``: ``image`` float64, ``state``, ``label``, and for
+    a dataset of several tasks one folder ``dataset_i`` each.
+
+    Args:
+        directory: The dataset.
+        out: Folder of the files.
+        layout: What they hold.
+        alias: A second name of the folders ``dataset_i``, before the number: training codes look for ``grav_`` or ``mixed_``.
+        force: Replace existing files.
 
     Raises:
-        UserError: A file exists (without ``force``), or the dataset lacks a field that the layout needs.
+        UserError: A file exists (without ``force``), or the dataset lacks a field that the layout needs, or tasks to name.
     """
     dataset = Dataset(directory)
     out = Path(out)
     suffix = "h5" if layout == "hdf5" else "npz"
-    files = [out / f"{split}.{suffix}" for split in dataset.schema.splits]
+    plan: Files = {out / f"{split}.{suffix}": (split, None) for split in dataset.schema.splits}
+    plan = original_files(dataset, out) if layout == "original" else plan
+    files = list(plan)
+    folders = {file.parent for file in files} - {out}
     existing = [file for file in files if file.exists()]
     if existing and not force:
         raise UserError(f"{existing[0]}: exists already; --force replaces it")
-    if layout.startswith("npz-") and "video" not in dataset.shapes:
+    if layout not in ("npz", "hdf5") and "video" not in dataset.shapes:
         raise UserError(f"layout {layout}: needs the field 'video'; the dataset has {', '.join(dataset.shapes)}")
+    if alias is not None and not folders:
+        raise UserError(f"alias: only folders of tasks (layout 'original', several tasks) have one, got {alias!r}")
+    if layout == "original":
+        write_original(dataset, plan)
+        if alias is not None:
+            alias_folders(folders, alias)
+        return files
     out.mkdir(parents=True, exist_ok=True)
     for split, file in zip(dataset.schema.splits, files, strict=True):
         arrays = _arranged(dataset.read(split, range(dataset.size(split))), layout)

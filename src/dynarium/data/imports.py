@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from dynarium.data.dataset import Dataset
+from dynarium.data.original import dealt, task_folders
 from dynarium.data.schema import SPLITS, STEPPED
-from dynarium.data.writer import write_arrays
+from dynarium.data.writer import prepared, write_arrays
 from dynarium.errors import UserError
 
 ALIASES = {
@@ -39,8 +40,11 @@ def import_file(
 ) -> Dataset:
     """Import ``images/state`` or ``image/state/label`` archives (4-D or 5-D), or a folder with ``train.npz``, ``val.npz``, ...
 
+    A folder of such folders, ``dataset_0``, ``dataset_1``, ... (or ``grav_0``, ``mixed_0``, ...), becomes one dataset, its
+    sequences dealt out in turn; ``task`` is the number of the folder, whatever the labels in the files.
+
     Args:
-        file: An ``.npz``, ``.npy`` or ``.h5`` file, or a folder that holds one of them for each split.
+        file: An ``.npz``, ``.npy`` or ``.h5`` file, or a folder that holds one of them for each split, or such folders.
         out: Directory of the new dataset.
         split: Put the whole file into this split; default: cut at random by ``fractions``.
         fractions: Share of each split; default 80 % train, 10 % val, 10 % test.
@@ -60,10 +64,7 @@ def import_file(
     if split is not None and split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     if file.is_dir():
-        found = {name: path for name in SPLITS for path in sorted(file.glob(f"{name}.*")) if path.suffix in READERS}
-        if not found:
-            raise UserError(f"{file}: expected train.npz, val.npz or test.npz in this folder")
-        splits = {name: _fields(path, binarize, state_ahead) for name, path in found.items()}
+        splits = _folder(file, binarize, state_ahead)
     else:
         fields = _fields(file, binarize, state_ahead)
         splits = (
@@ -71,6 +72,38 @@ def import_file(
         )
     write_arrays(out, splits, dt=dt, source=f"import of {file.name}", force=force)
     return Dataset(out)
+
+
+def _folder(folder: Path, binarize: bool, state_ahead: int) -> dict[str, dict[str, np.ndarray]]:
+    """Read a folder of one file a split, or of such folders, one for each task."""
+    if files := _files(folder):
+        return {split: _fields(path, binarize, state_ahead) for split, path in files.items()}
+    tasks = {task: (path, _files(path)) for task, path in task_folders(folder).items()}
+    tasks = {task: found for task, found in tasks.items() if found[1]}
+    if not tasks:
+        raise UserError(
+            f"{folder}: expected train.npz, val.npz or test.npz in this folder, or in dataset_0, dataset_1, ..."
+        )
+    wanted = list(next(iter(tasks.values()))[1])
+    for path, files in tasks.values():
+        if list(files) != wanted:
+            raise UserError(
+                f"{path}: expected the splits {', '.join(wanted)} as for the other tasks, got {', '.join(files)}"
+            )
+    return {
+        split: dealt(
+            {
+                task: prepared(_fields(files[split], binarize, state_ahead), str(files[split]))
+                for task, (_, files) in tasks.items()
+            },
+            folder,
+        )
+        for split in wanted
+    }
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    return {split: path for split in SPLITS for path in sorted(folder.glob(f"{split}.*")) if path.suffix in READERS}
 
 
 def _fields(path: Path, binarize: bool, state_ahead: int) -> dict[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """Sequences of one split, or windows of them, as batches on a device; and reading ahead."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -92,6 +92,30 @@ class Reader:
         if self.steps is not None and "length" in selected:
             selected["length"] = (selected["length"].flatten() - first).clamp(0, self.steps)
         return selected
+
+
+def members(dataset: Dataset, split: str, tasks: Sequence[int] | None = None, wanted: int = 1) -> dict[int, np.ndarray]:
+    """Return the sequences of each task of a split, in the order of the tasks.
+
+    Raises:
+        UserError: The dataset has no field ``task`` or not these tasks, or a task has fewer than ``wanted`` sequences.
+    """
+    n = dataset.size(split)
+    if "task" not in dataset.shapes:
+        raise UserError(
+            f"{dataset.directory}: has no field 'task' to tell dynamics apart; it has {', '.join(dataset.shapes)}"
+        )
+    of = dataset.read(split, range(n), fields=["task"])["task"].reshape(-1)
+    present = np.unique(of).tolist()
+    if unknown := sorted(set(tasks or ()) - set(present)):
+        raise UserError(f"tasks: {unknown} are not in split {split!r} of {dataset.directory}; it has {present}")
+    found = {task: (of == task).nonzero()[0] for task in present if tasks is None or task in tasks}
+    for task, member in found.items():
+        if len(member) < wanted:
+            raise UserError(f"task {task}: split {split!r} has {len(member)} sequences of it; this needs {wanted}")
+    if not found:
+        raise UserError("tasks: expected at least one")
+    return found
 
 
 def prefetched(make: Callable[[int], SequenceBatch], start: int, stop: int) -> Iterator[SequenceBatch]:

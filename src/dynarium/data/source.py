@@ -12,7 +12,7 @@ import torch
 
 from dynarium.data.dataset import BATCH_FIELDS, Dataset, as_batch
 from dynarium.data.generate import draw, seeded
-from dynarium.data.reader import Reader, prefetched
+from dynarium.data.reader import Reader, members, prefetched
 from dynarium.errors import UserError
 from dynarium.systems import System
 from dynarium.types import SequenceBatch
@@ -45,6 +45,7 @@ class StoredSource:
         split: Split to read.
         batch_size: Sequences of a batch over all ranks; rank r of w gets every w-th of them.
         steps: Random windows of so many steps; ``None``: whole sequences.
+        tasks: Only the sequences of these tasks; ``None``: all.
         shuffle: A new order (and new windows) every epoch; otherwise the stored order, windows from the start.
         drop_last: Leave out a last, smaller batch.
         seed: Seed of order and windows.
@@ -54,8 +55,8 @@ class StoredSource:
         in_memory: Hold the split on the device: ``auto`` where it fits into a quarter of a GPU's free memory.
 
     Raises:
-        UserError: The split has fewer sequences than a batch, sequences are shorter than a window, or the ranks do not
-            divide the batch.
+        UserError: The split has fewer sequences than a batch, sequences are shorter than a window, the ranks do not
+            divide the batch, or the dataset does not have these tasks.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class StoredSource:
         *,
         batch_size: int = 32,
         steps: int | None = None,
+        tasks: tuple[int, ...] | None = None,
         shuffle: bool = True,
         drop_last: bool = True,
         seed: int = 0,
@@ -73,7 +75,9 @@ class StoredSource:
         device: torch.device | str | None = None,
         in_memory: bool | Literal["auto"] = "auto",
     ) -> None:
-        n = dataset.size(split)
+        of_task = None if tasks is None else list(members(dataset, split, tasks).values())
+        self._chosen = np.arange(dataset.size(split)) if of_task is None else np.sort(np.concatenate(of_task))
+        n = len(self._chosen)
         if batch_size < 1 or batch_size % world_size:
             raise UserError(f"batch_size: expected a multiple of the {world_size} processes, got {batch_size}")
         if drop_last and n < batch_size:
@@ -86,11 +90,10 @@ class StoredSource:
 
     def order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the sequences of an epoch in their order and the first step of each window."""
-        n = self.dataset.size(self.split)
         if not self.shuffle:
-            return np.arange(n), np.zeros(n, dtype=np.int64)
+            return self._chosen, np.zeros(len(self._chosen), dtype=np.int64)
         random = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-        order = random.permutation(n)
+        order = random.permutation(self._chosen)
         return order, self._reader.starts(order, random)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[SequenceBatch]:

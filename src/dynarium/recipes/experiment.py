@@ -12,7 +12,16 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from dynarium import config
-from dynarium.data import Dataset, OnlineSource, StoredSource, make_dataset
+from dynarium.data import (
+    Dataset,
+    EpisodeConfig,
+    EpisodeSource,
+    OnlineSource,
+    Source,
+    StoredSource,
+    few_shot_batches,
+    make_dataset,
+)
 from dynarium.errors import UserError, nearest
 from dynarium.systems import WORLDS
 from dynarium.tasks import TASKS
@@ -28,6 +37,7 @@ from dynarium.training import (
     training_device,
 )
 from dynarium.training.media import MediaCallback
+from dynarium.types import SequenceBatch
 
 ModelT = TypeVar("ModelT")
 WorldT = TypeVar("WorldT")
@@ -38,13 +48,15 @@ class DataConfig:
     """Where the data come from.
 
     Attributes:
-        directory: A dataset on disk. ``None``: ``datasets/<recipe>-<hash of world, sizes and seed>``, made when it is missing.
+        directory: A dataset on disk. ``None``: ``datasets/<world>-<hash of world, sizes and seed>``, made when it is missing.
         train: Number of training sequences to make.
         val: Number of validation sequences to make.
         test: Number of test sequences to make.
         steps: Steps of each sequence; ``None``: the world's own number.
         seed: Seed of the data.
         window: Train on random windows of so many steps; ``None``: whole sequences.
+        tasks: Train and validate on these tasks of a world of several; ``None``: all.
+        episodes: Train and validate on queries with a context of the same task; ``None``: on single sequences.
         online: Train on an endless stream made on the fly, never the same sequence twice; validate on stored data.
         workers: Processes that make the data.
     """
@@ -56,6 +68,8 @@ class DataConfig:
     steps: int | None = None
     seed: int = 0
     window: int | None = None
+    tasks: tuple[int, ...] | None = None
+    episodes: EpisodeConfig | None = None
     online: bool = False
     workers: int = 2
 
@@ -166,31 +180,59 @@ def train(
     experiment = replace(experiment, model=experiment.model.fitted(dataset.shapes))
     torch.manual_seed(training.seed)
     model = experiment.model.build()
-    rank, world_size = rank_and_world()
-    shared: dict[str, Any] = {"steps": experiment.data.window, "seed": training.seed, "device": training_device()}
-    split: dict[str, Any] = {"batch_size": training.batch_size, "rank": rank, "world_size": world_size}
-    if experiment.data.online:
-        train_source: Any = OnlineSource(
-            experiment.world, batches_per_epoch=max(1, experiment.data.train // training.batch_size), **shared, **split
-        )
-    else:
-        train_source = StoredSource(dataset, "train", **shared, **split)
-    val_source = None
-    if "val" in dataset.schema.splits:
-        # Whole batches are dealt to the processes by the trainer, so the source itself is not cut.
-        size = min(training.batch_size * 4, dataset.size("val"))
-        val_source = StoredSource(dataset, "val", batch_size=size, shuffle=False, drop_last=False, **shared)
+    train_source = _train_source(experiment, dataset)
+    val_source = _val_source(experiment, dataset) if "val" in dataset.schema.splits else None
+    rank, _ = rank_and_world()
     directory = resume or agreed(RunDirectory.create(runs, experiment.name).directory if rank == 0 else Path())
     run = RunDirectory(directory)
     if rank == 0:
         config.save(experiment, run.directory / "config.yaml")
-    callbacks = (MediaCallback(dataset.batch("val", range(min(8, dataset.size("val"))))),) if val_source else ()
+    callbacks = (MediaCallback(_shown(experiment.data, dataset)),) if val_source else ()
     described = config.to_dict(experiment)
     trainer = Trainer(
         model, train_source, val_source, training, run, callbacks=callbacks, quiet=quiet, described=described
     )
     trainer.fit(resume=resume is not None)
     return Run(run.directory, experiment)
+
+
+def _train_source(experiment: Experiment[Any, Any], dataset: Dataset) -> Source:
+    """Return where this process's training batches come from."""
+    data, training = experiment.data, experiment.training
+    rank, world_size = rank_and_world()
+    options: dict[str, Any] = {
+        "batch_size": training.batch_size,
+        "steps": data.window,
+        "seed": training.seed,
+        "rank": rank,
+        "world_size": world_size,
+        "device": training_device(),
+    }
+    if data.online:
+        if data.episodes is not None or data.tasks is not None:
+            raise UserError("data.online: batches made on the fly have no episodes and no choice of tasks")
+        batches = max(1, data.train // training.batch_size)
+        return OnlineSource(experiment.world, batches_per_epoch=batches, **options)
+    if data.episodes is not None:
+        return EpisodeSource(dataset, "train", data.episodes, tasks=data.tasks, **options)
+    return StoredSource(dataset, "train", tasks=data.tasks, **options)
+
+
+def _val_source(experiment: Experiment[Any, Any], dataset: Dataset) -> Source:
+    """Return the validation batches: always the same, and uncut, as the trainer deals whole ones to the processes."""
+    data, batch_size = experiment.data, experiment.training.batch_size
+    options: dict[str, Any] = {"steps": data.window, "tasks": data.tasks, "device": training_device()}
+    if data.episodes is not None:
+        episodes = replace(data.episodes, windows="first")
+        return EpisodeSource(dataset, "val", episodes, batch_size=batch_size, **options)
+    size = min(batch_size * 4, dataset.size("val"))
+    return StoredSource(dataset, "val", batch_size=size, shuffle=False, drop_last=False, **options)
+
+
+def _shown(data: DataConfig, dataset: Dataset) -> SequenceBatch:
+    """Return the validation sequences whose pictures are shown in training."""
+    shots = data.episodes.shots if data.episodes else 0
+    return next(few_shot_batches(dataset, "val", shots=shots, batch_size=8, seed=0, sequences=8, tasks=data.tasks))
 
 
 def _say_making(done: int, total: int) -> None:

@@ -61,7 +61,10 @@ def device_of(model: Any) -> torch.device:
 
 
 def cut(batch: SequenceBatch, step: int) -> tuple[SequenceBatch, SequenceBatch]:
-    """Cut a batch into its steps before ``step`` and those from it on; lengths become part of the masks."""
+    """Cut a batch into its steps before ``step`` and those from it on; lengths become part of the masks.
+
+    The sequences of its ``context`` stay whole in both.
+    """
     if batch.length is not None:
         batch = replace(batch, mask=known_steps(batch), length=None)
     fields = {name: value for name, value in batch.present().items() if name in STEPPED}
@@ -87,10 +90,12 @@ class Tally:
         *,
         baseline: bool = False,
     ) -> None:
-        """Add values [b, t] of a batch, counted where ``weights`` is true (everywhere by default)."""
+        """Add values [b, t] of a batch, or one [b] a sequence, counted where ``weights`` is true (default: everywhere)."""
         counted = torch.ones_like(values) if weights is None else weights.to(values.dtype)
+        sums = torch.where(counted > 0, values, 0.0) * counted  # what does not count may be NaN
         key = method, metric, tuple(condition.items()), baseline
-        self._parts.setdefault(key, []).append(((values * counted).sum(1), counted.sum(1)))
+        part = (sums, counted) if values.ndim == 1 else (sums.sum(1), counted.sum(1))
+        self._parts.setdefault(key, []).append(part)
 
     def rows(self) -> tuple[Row, ...]:
         """Return one row for everything that was added, in the order in which it first was."""
