@@ -201,6 +201,7 @@ def parse_arguments(
     import tyro
 
     markers = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff, tyro.conf.ConsolidateSubcommandArgs)
+    markers += (tyro.conf.SuppressFixed,)  # what a command line cannot say is no option
     settings: dict[str, Any] = {} if default is None else {"default": default, "config": markers}
     _, refused = _call_tyro(kind, arguments, prog, return_unknown_args=True, **settings)
     strange = {word.partition("=")[0] for word in refused if word.startswith("--")}

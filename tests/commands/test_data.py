@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dynarium.cli import main
-from dynarium.data import Dataset
+from dynarium.data import Dataset, write_arrays
 
 SMALL = ["--train", "20", "--val", "6", "--test", "5", "--steps", "7"]
 
@@ -119,3 +119,56 @@ def test_interrupted_workers_end_with_one_line(number, backend):
     assert "KeyboardInterrupt" not in said
     assert len(said) == 1 or backend == "dask"  # whose workers may complain of their own end
     assert job.returncode == 130
+
+
+def test_sets_of_several_dynamics(capsys):
+    sizes = ["--train", "12", "--val", "6", "--test", "6", "--steps", "5"]
+    assert main(["data", "make", "gravity", "--dynamics", "6", *sizes, "--export-layout", "original"]) == 0
+    dataset = Dataset("datasets/gravity-6")
+    assert len(set(dataset.batch("train", range(12)).task.tolist())) == 6
+    with np.load("datasets/gravity-6-original/dataset_5/train.npz") as archive:
+        assert archive["image"].shape == (2, 5, 32, 32)
+        assert archive["label"].tolist() == [[5], [5]]
+    assert main(["data", "show", "datasets/gravity-6"]) == 0
+    words = ["data", "export", "datasets/gravity-6", "--out", "g6", "--layout", "original", "--alias", "grav_"]
+    assert main(words) == 0
+    assert os.path.exists("g6/grav_5/val.npz")
+    assert main(["data", "import", "g6", "--out", "back"]) == 0
+    assert np.array_equal(Dataset("back").read("val", range(6))["video"], dataset.read("val", range(6))["video"])
+    capsys.readouterr()
+    for words, message in (
+        (["gravity", "--dynamics", "5"], "--dynamics: there are sets of 3, 6, 16 dynamics of gravity, got 5"),
+        (["pong", "--dynamics", "3"], "--dynamics: there are no sets of several dynamics of pong"),
+        (["gravitation", "--dynamics", "3"], "unknown world 'gravitation'"),
+        (["bouncing-ball", "--out", "g6", "--export-layout", "original"], "g6: exists and is not a dataset"),
+    ):
+        assert main(["data", "make", *words]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_the_options_of_a_set_are_not_those_of_its_worlds(capsys):
+    with pytest.raises(SystemExit):
+        main(["data", "make", "gravity-3", "--help-world"])
+    printed = capsys.readouterr().out
+    assert "--world.side" in printed
+    assert "fixed" not in printed
+
+
+def test_an_export_in_the_way_is_seen_before_the_work(capsys):
+    os.mkdir("later-original")
+    assert main(["data", "make", "bouncing-ball", "--out", "later", *SMALL, "--export-layout", "original"]) == 2
+    assert "later-original: exists already" in capsys.readouterr().err
+    assert not os.path.exists("later")
+
+
+def test_show_without_frames(capsys):
+    random = np.random.default_rng(0)
+    arrays = {"state": random.normal(size=(4, 9, 3)), "mode": random.integers(2, size=(4, 9))}
+    write_arrays("lorenz", {"train": arrays}, names={"state": ("x [m]", "y", "z")})
+    assert main(["data", "show", "lorenz", "--sequences", "2"]) == 0
+    assert capsys.readouterr().out.strip().splitlines()[-1] == "written: lorenz/train.png"
+    with Image.open("lorenz/train.png") as sheet:
+        assert sheet.width > 400
+    write_arrays("bare", {"train": {"mask": np.ones((4, 9), dtype=bool)}})
+    assert main(["data", "show", "bare"]) == 2
+    assert "has nothing to show; it has mask" in capsys.readouterr().err

@@ -4,12 +4,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 
 from dynarium.commands.parse import parse
 from dynarium.errors import UserError
+
+if TYPE_CHECKING:
+    from dynarium.data import Dataset
 
 WorldT = TypeVar("WorldT")
 
@@ -48,6 +51,8 @@ class MakeOptions:
 
     world: Annotated[str, tyro.conf.Positional]
     """Name of the world (see dynarium data list)."""
+    dynamics: int | None = None
+    """Take the set of so many dynamics of the world, e.g. gravity --dynamics 16 for gravity-16."""
     out: Path | None = None
     """Directory of the dataset; default: datasets/WORLD."""
     train: int | None = None
@@ -68,6 +73,10 @@ class MakeOptions:
     """Address of the cluster; without it a local one is started."""
     shard_size: int | None = None
     """Sequences of a shard, a multiple of 256."""
+    export_layout: Literal["original"] | None = None
+    """Write the dataset in this layout too, beside it in OUT-original (see dynarium data export)."""
+    alias: str | None = None
+    """A second name of that layout's folders dataset_i, before the number: training codes look for grav_ or mixed_."""
     force: bool = False
     """Replace an existing dataset."""
     help_world: bool = False
@@ -86,16 +95,23 @@ def make(arguments: Sequence[str], prog: str) -> None:
     options, dotted = parse(MakeOptions, arguments, prog, allow_unknown=True)
 
     from dynarium import config
-    from dynarium.data import make_dataset
+    from dynarium.data import export_dataset, make_dataset
     from dynarium.systems import SIZES, WORLDS
 
+    name = options.world if options.dynamics is None else _set_of(options.world, options.dynamics)
     dotted = ["--help"] if options.help_world else dotted
-    chosen = config.resolve(Chosen(world=WORLDS[options.world]()), arguments=dotted, prog=f"{prog} {options.world}")
-    published = SIZES.get(options.world, (5000, 500, 1000))
+    chosen = config.resolve(Chosen(world=WORLDS[name]()), arguments=dotted, prog=f"{prog} {name}")
+    published = SIZES.get(name, (5000, 500, 1000))
     asked_sizes = {"train": options.train, "val": options.val, "test": options.test}
+    out = options.out or Path("datasets") / name
+    exported = out.with_name(f"{out.name}-{options.export_layout}")
+    if options.alias is not None and not options.export_layout:
+        raise UserError("--alias: names the folders of --export-layout original")
+    if options.export_layout and exported.exists() and not options.force:
+        raise UserError(f"{exported}: exists already; --force replaces it")
     dataset = make_dataset(
         chosen.world,
-        options.out or Path("datasets") / options.world,
+        out,
         sizes={
             split: n if asked is None else asked
             for (split, asked), n in zip(asked_sizes.items(), published, strict=True)
@@ -110,6 +126,27 @@ def make(arguments: Sequence[str], prog: str) -> None:
         progress=lambda done, total: print(f"made {done}/{total} sequences", file=sys.stderr, flush=True),
     )
     print(f"dataset: {dataset.directory}")
+    if options.export_layout:
+        export_dataset(dataset.directory, exported, options.export_layout, alias=options.alias, force=options.force)
+        print(f"written: {exported}")
+
+
+def _set_of(world: str, dynamics: int) -> str:
+    """Return the name of the set of so many dynamics of a world.
+
+    Raises:
+        UserError: There is no such set.
+    """
+    from dynarium.systems import WORLDS
+
+    sets = {int(rest): name for name in WORLDS if (rest := name.removeprefix(f"{world}-")).isdecimal() and rest != name}
+    _ = WORLDS[world]  # an unknown world is another mistake
+    if not sets:
+        raise UserError(f"--dynamics: there are no sets of several dynamics of {world}")
+    if dynamics not in sets:
+        known = ", ".join(map(str, sorted(sets)))
+        raise UserError(f"--dynamics: there are sets of {known} dynamics of {world}, got {dynamics}")
+    return sets[dynamics]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,14 +189,14 @@ def info(arguments: Sequence[str], prog: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ShowOptions:
-    """Write a contact sheet (PNG) and an animation (GIF) of a few sequences."""
+    """Write a contact sheet (PNG) and an animation (GIF) of a few sequences; without frames, their curves (PNG)."""
 
     directory: Annotated[Path, tyro.conf.Positional]
     """Directory of the dataset."""
     split: Literal["train", "val", "test"] | None = None
     """Split to show; default: the first."""
-    sequences: int = 8
-    """How many sequences."""
+    sequences: int | None = None
+    """How many sequences, at most 16; default: 8, or one of each task."""
     first: int = 0
     """Index of the first one."""
     out: Path | None = None
@@ -173,24 +210,47 @@ def show(arguments: Sequence[str], prog: str) -> None:
     options = parse(ShowOptions, arguments, prog)
 
     from dynarium.data import Dataset
-    from dynarium.reporting.pictures import animation, contact_sheet
 
     dataset = Dataset(options.directory)
     split = options.split or next(iter(dataset.schema.splits))
-    if options.sequences < 1:
-        raise UserError(f"--sequences: expected at least 1, got {options.sequences}")
-    last = min(dataset.size(split), options.first + options.sequences)
+    spec = dataset.schema.fields.get("task")
+    wanted = options.sequences
+    if wanted is None:  # tasks are dealt out in turn, so that neighbours differ
+        wanted = 8 if spec is None else max(8, int(spec.statistics["max"][0]) + 1)
+    if wanted < 1:
+        raise UserError(f"--sequences: expected at least 1, got {wanted}")
+    last = min(dataset.size(split), options.first + min(wanted, 16))
     if not 0 <= options.first < last:
         raise UserError(f"--first: expected 0 .. {dataset.size(split) - 1} for split {split!r}, got {options.first}")
-    if "video" not in dataset.shapes:
-        raise UserError(f"{options.directory}: has no field 'video' to show; it has {', '.join(dataset.shapes)}")
-    video = dataset.read(split, range(options.first, last), fields=["video"])["video"]
     folder = options.out or options.directory
     folder.mkdir(parents=True, exist_ok=True)
-    sheet, film = folder / f"{split}.png", folder / f"{split}.gif"
-    contact_sheet(video, sheet)
-    animation(video, film, fps=options.fps)
-    print(f"written: {sheet}\nwritten: {film}")
+    for file in _pictures(dataset, split, range(options.first, last), folder, options.fps):
+        print(f"written: {file}")
+
+
+def _pictures(dataset: "Dataset", split: str, index: range, folder: Path, fps: float) -> list[Path]:
+    """Draw sequences: their frames as a sheet and a film; where there are none, their curves.
+
+    Raises:
+        UserError: The dataset has neither frames nor anything else that changes in time.
+    """
+    from dynarium.reporting.curves import curve_sheet
+    from dynarium.reporting.pictures import animation, contact_sheet
+
+    read = dataset.read(split, index)
+    labels = [f"{i}" for i in index]
+    if "task" in read:
+        labels = [f"{i}: task {task}" for i, task in zip(index, read["task"].reshape(-1).tolist(), strict=True)]
+    sheet = folder / f"{split}.png"
+    if "video" in read:
+        film = folder / f"{split}.gif"
+        return [contact_sheet(read["video"], sheet, labels=labels), animation(read["video"], film, fps=fps)]
+    fields = {name: read[name] for name in ("observation", "state", "action") if name in read}
+    if not fields:
+        raise UserError(f"{dataset.directory}: has nothing to show; it has {', '.join(dataset.shapes)}")
+    names = {name: [word.split(" ")[0] for word in dataset.schema.fields[name].names] for name in fields}
+    dt = dataset.schema.dt
+    return [curve_sheet(fields, sheet, dt=dt, labels=labels, names=names, mode=read.get("mode"))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,10 +274,13 @@ def verify(arguments: Sequence[str], prog: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """Turn a foreign file into a dataset: .npz (images/state, image/state/label), .npy, .h5, or a folder of one a split."""
+    """Turn a foreign file into a dataset: .npz (images/state, image/state/label), .npy, .h5, or a folder of one a split.
+
+    A folder of such folders (dataset_0, dataset_1, ... or grav_0, mixed_0, ...) becomes one dataset of several tasks.
+    """
 
     file: Annotated[Path, tyro.conf.Positional]
-    """The file, or a folder with train.npz, val.npz, test.npz."""
+    """The file, or a folder with train.npz, val.npz, test.npz, or with such folders, one for each task."""
     out: Path
     """Directory of the new dataset."""
     split: Literal["train", "val", "test"] | None = None
@@ -253,8 +316,11 @@ class ExportOptions:
     """Directory of the dataset."""
     out: Path
     """Folder of the files."""
-    layout: Literal["npz", "npz-images", "npz-image-label", "hdf5"] = "npz"
-    """npz: all fields; npz-images: images and state; npz-image-label: image, state and label; hdf5: all fields."""
+    layout: Literal["npz", "npz-images", "npz-image-label", "hdf5", "original"] = "npz"
+    """npz: all fields; npz-images: images and state; npz-image-label: image, state and label; hdf5: all fields;
+    original: image, state and label in float64, the tasks of a set in folders dataset_0, dataset_1, ..."""
+    alias: str | None = None
+    """A second name of these folders, before the number: training codes look for grav_ or mixed_."""
     force: bool = False
     """Replace existing files."""
 
@@ -265,5 +331,7 @@ def export(arguments: Sequence[str], prog: str) -> None:
 
     from dynarium.data import export_dataset
 
-    for file in export_dataset(options.directory, options.out, options.layout, force=options.force):
+    for file in export_dataset(
+        options.directory, options.out, options.layout, alias=options.alias, force=options.force
+    ):
         print(f"written: {file}")

@@ -67,7 +67,7 @@ def contact_sheet(
     if pixels.shape[1] > columns:
         pixels = pixels[:, np.linspace(0, pixels.shape[1] - 1, columns).round().astype(int)]
     factor = max(1, math.ceil(size / max(pixels.shape[2:4])))
-    _save(path, lambda file: _sheet(_enlarge(pixels, factor), labels).save(file, "PNG", optimize=True))
+    save(path, lambda file: _sheet(_enlarge(pixels, factor), labels).save(file, "PNG", optimize=True))
     return path
 
 
@@ -86,7 +86,7 @@ def animation(video: Array, path: Path, *, fps: float | int = 10, sequences: int
     """
     path = Path(path)
     data = gif_bytes(video, fps=fps, size=size, sequences=sequences)
-    _save(path, lambda file: file.write(data))
+    save(path, lambda file: file.write(data))
     return path
 
 
@@ -140,7 +140,7 @@ def _sheet(pixels: UInt8[np.ndarray, "b t h w 3"], labels: Sequence[str]) -> Ima
     return image
 
 
-def _save(path: Path, write: Any) -> None:
+def save(path: Path, write: Any) -> None:
     """Write beside and rename: a picture is there whole, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".partial")

@@ -1,6 +1,5 @@
 """Forecasting: give the first frames, ask for the rest."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +19,7 @@ from dynarium.metrics.motion import (
 from dynarium.models.capabilities import Forecasts
 from dynarium.tasks.baselines import background, hold_last, where_any
 from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, known_steps, need
-from dynarium.types import Result, SequenceBatch
+from dynarium.types import Result
 
 Metric = Literal[
     "wrong_pixels",
@@ -48,7 +47,8 @@ class Forecast:
         metrics: What is measured.
         threshold: Mean squared error above which a frame is wrong, of the valid prediction times.
         lost: Pixels, on frames of 32, from which on an object counts as lost, of the valid prediction distance.
-        shots: Whole sequences of the same task and split that the model is shown beside each sequence.
+        shots: Whole sequences of the same task and split that the model is shown beside each sequence. They are not asked
+            about; so ask a model without contexts with the same number, that the questions be the same.
         context_seed: Seed of which these are.
         per_task: Also a row of every summary for each task of the dataset.
         split: Split to ask about.
@@ -104,7 +104,15 @@ class Forecast:
             )
         device, blank, tally, examples = device_of(model), background(dataset), Tally(), {}
         generator = torch.Generator(device).manual_seed(self.seed)
-        for k, batch in enumerate(self._batches(dataset)):
+        batches = evaluation_batches(
+            dataset,
+            self.split,
+            self.sequences,
+            self.batch_size,
+            shots=self.shots,
+            context_seed=self.context_seed,
+        )
+        for k, batch in enumerate(batches):
             given, rest = cut(batch.to(device), self.context)
             video, known = frames_of(batch), known_steps(batch)
             truth = video[:, self.context : self.context + horizon]
@@ -128,22 +136,6 @@ class Forecast:
                 for i in range(min(2, self.samples)):
                     examples[f"video/sample-{i + 1}"] = torch.cat([before, answers["sample"][i, :n]], 1)
         return Result(task=self.name, rows=tally.rows(), examples=examples)
-
-    def _batches(self, dataset: Dataset) -> Iterator[SequenceBatch]:
-        if not self.shots:
-            return evaluation_batches(dataset, self.split, self.sequences, self.batch_size)
-        from dynarium.data.episodes import few_shot_batches
-
-        return iter(
-            few_shot_batches(
-                dataset,
-                self.split,
-                shots=self.shots,
-                batch_size=self.batch_size,
-                seed=self.context_seed,
-                sequences=self.sequences,
-            )
-        )
 
     def _score(
         self,

@@ -73,6 +73,8 @@ class Probe:
         dims: Dimensions of the state; ``None``: all.
         window: Read the state off so many successive steps, up to its own: velocities are not in a single frame.
         ridge: Ridge of the linear regressions, as a share of the variance of a feature.
+        shots: Whole sequences of the same task and split that the model is shown beside each sequence.
+        context_seed: Seed of which these are.
         train_sequences: Fit on so many sequences; ``None``: all.
         split: Split to score on.
         sequences: Score on so many sequences; ``None``: all.
@@ -85,6 +87,8 @@ class Probe:
     dims: tuple[int, ...] | None = None
     window: int = 1
     ridge: float = 1e-3
+    shots: int = 0
+    context_seed: int = 0
     train_sequences: int | None = 1000
     split: str = "test"
     sequences: int | None = None
@@ -93,9 +97,10 @@ class Probe:
 
     @property
     def name(self) -> str:
-        """The task's name: ``probe``, with the representation and the window where they are not the default."""
+        """The task's name: ``probe``, with the representation, the window and the shots where they are not the default."""
         window = "" if self.window == 1 else f"window-{self.window}"
-        return "-".join(word for word in ("probe", self.representation, window) if word)
+        shots = f"{self.shots}-shot" if self.shots else ""
+        return "-".join(word for word in ("probe", self.representation, window, shots) if word)
 
     def run(self, model: Any, dataset: Dataset) -> Result:
         """Encode, fit, score.
@@ -153,7 +158,10 @@ class Probe:
     def _sample(self, model: Any, dataset: Dataset, split: str, sequences: int | None, dims: list[int]) -> Sample:
         """Encode the first sequences of a split; the features are the representation and ``pixels``, in windows."""
         device, parts = device_of(model), []
-        for batch in evaluation_batches(dataset, split, sequences, self.batch_size):
+        asked = evaluation_batches(
+            dataset, split, sequences, self.batch_size, shots=self.shots, context_seed=self.context_seed
+        )
+        for batch in asked:
             assert batch.state is not None
             given, known = model.encode(batch.to(device)), known_steps(batch)
             name = next(iter(given)) if self.representation is None else self.representation
