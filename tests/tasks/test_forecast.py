@@ -152,3 +152,5 @@ def test_bad_questions(dataset, tmp_path):
         Forecast(shots=1).run(Until(dataset, 1), Dataset(tmp_path / "p"))
     with pytest.raises(UserError, match="has 8 sequences of it; an episode needs 9"):
         Forecast(shots=8).run(Until(dataset, 1), dataset)
+    with pytest.raises(UserError, match="shots: expected at least 0, got -1"):
+        Forecast(shots=-1)

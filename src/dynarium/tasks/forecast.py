@@ -80,6 +80,10 @@ class Forecast:
     shown: int = 6
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.shots < 0:
+            raise UserError(f"forecast.shots: expected at least 0, got {self.shots}")
+
     @property
     def name(self) -> str:
         """The task's name: ``forecast``, or e.g. ``forecast-15-shot``."""
