@@ -113,6 +113,18 @@ def test_a_disc_shifted_by_d_pixels_is_at_distance_d():
     assert centroid_distance(samples, truth)[0].eq(0).all()
 
 
+def test_walls_are_no_part_of_the_object():
+    walls = torch.zeros(1, SIDE, SIDE)
+    walls[:, :, 0] = walls[:, :, -1] = walls[:, 0] = 1.0
+    truth, shifted = film([(10, 10), (20, 12)]), film([(10, 13), (16, 12)])
+    behind = walls.expand(1, 2, 1, SIDE, SIDE)
+    seen, found = torch.maximum(truth, behind), torch.maximum(shifted, behind)
+    assert centroid_distance(found, seen, walls)[0].tolist() == pytest.approx([3.0, 4.0], abs=1e-5)
+    assert (centroid_distance(found, seen) < 1.5).all()  # counted in, they hold the centroid in the middle
+    assert centroid_distance(behind, seen, walls)[0].tolist() == pytest.approx([math.hypot(SIDE, SIDE)] * 2)
+    assert torch.equal(centroid_distance(shifted, truth, walls * 0.5), centroid_distance(shifted, truth))
+
+
 def test_empty_frames():
     truth, nothing = film([(10, 10), (12, 14)]), torch.zeros(1, 2, 1, SIDE, SIDE)
     longest = math.hypot(SIDE, SIDE)

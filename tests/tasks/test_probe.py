@@ -170,6 +170,44 @@ def test_unknown_steps_neither_fit_nor_count(tmp_path, field):
         assert rows[0][0].n == 50
 
 
+def test_each_task_by_itself(dataset, tmp_path):
+    """States of two worlds are the same numbers with another sign: no one map reads both, one for each does."""
+    splits = {}
+    for split, n, seed in (("train", 200, 0), ("test", 100, 1)):
+        made = arrays(n, seed)
+        task = np.arange(n) % 2
+        made["parameter"] = made["state"][..., :2].reshape(n, -1) * 1.0
+        made["state"] = made["state"] * np.where(task, -1, 1)[:, None, None]
+        splits[split] = made | {"task": task}
+    write_arrays(tmp_path / "t", splits)
+
+    class Blind:
+        def encode(self, batch):
+            return {"x": batch.parameter.reshape(len(batch), -1, 2).float()}
+
+    data = Dataset(tmp_path / "t")
+    one = table(Probe(probes=("linear",)).run(Blind(), data))
+    assert one["x-linear", "r2_uniform", None].value < 0.3
+    result = Probe(probes=("linear", "mlp"), per_task=True).run(Blind(), data)
+    rows = {(r.method, r.metric, *r.condition.items()): r for r in result.rows}
+    for task in (0, 1):
+        assert rows["x-linear", "r2_uniform", ("task", task)].value == pytest.approx(1.0, abs=1e-3)
+        assert rows["x-linear", "r2", ("dimension", 1), ("task", task)].n == 50
+    mean = rows["x-linear", "r2_uniform", ("tasks", 2)]
+    by_task = [rows["x-linear", "r2_uniform", ("task", task)] for task in (0, 1)]
+    assert mean.value == pytest.approx(np.mean([r.value for r in by_task])) and mean.n == 100
+    assert mean.standard_error == pytest.approx(np.hypot(*[r.standard_error for r in by_task]) / 2)
+    assert rows["x-mlp", "r2_uniform", ("tasks", 2)].value > 0.95
+    with pytest.raises(UserError, match="per_task: expected the field 'task'"):
+        Probe(per_task=True).run(Encoder(), dataset)
+
+
+def test_a_state_that_never_varies_has_no_r2(dataset):
+    rows = Probe(dims=(2,), sequences=20, train_sequences=20).run(Encoder(), dataset).rows
+    assert {row.metric for row in rows} == {"r2", "r2_uniform", "r2_variance_weighted", "max_correlation"}
+    assert all(math.isnan(row.value) for row in rows)
+
+
 def test_bad_questions(dataset, tmp_path):
     with pytest.raises(UserError, match="task probe: object does not have the capability Encodes"):
         Probe().run(object(), dataset)

@@ -54,7 +54,11 @@ def valid_prediction_time_last(
 
 
 def centroid_distance(
-    prediction: Float[Tensor, "*#s b t c h w"], truth: Float[Tensor, "b t c h w"], *, legacy: bool = False
+    prediction: Float[Tensor, "*#s b t c h w"],
+    truth: Float[Tensor, "b t c h w"],
+    background: Float[Tensor, "c h w"] | None = None,
+    *,
+    legacy: bool = False,
 ) -> Float[Tensor, "*s b t"]:
     """Return how far the predicted object is from the true one in pixels (DST; Jiang et al. 2023).
 
@@ -64,14 +68,20 @@ def centroid_distance(
     Args:
         prediction: Forecast frames.
         truth: True frames.
+        background: The scene without what moves. Pixels above 0.55 in it (walls) belong to no object; the original has dark
+            scenes only, where this changes nothing.
         legacy: Count an empty prediction as an object at (0, 0), and a step whose true frame is empty as an error of 0.
             Otherwise an empty prediction is the largest error, ``sqrt(h^2 + w^2)``, and an empty truth gives NaN: no object
             is there to be followed. A frame that is nowhere finite or of one value everywhere is empty.
     """
     brightest = prediction.amax(-3)
     level = otsu(brightest).clamp(min=PREDICTION_LEVEL)[..., None, None]
-    predicted, empty = _centroid(brightest > level)
-    true, absent = _centroid(truth.amax(-3) > TRUTH_LEVEL)
+    found, there = brightest > level, truth.amax(-3) > TRUTH_LEVEL
+    if background is not None:
+        free = background.amax(-3) <= TRUTH_LEVEL
+        found, there = found & free, there & free
+    predicted, empty = _centroid(found)
+    true, absent = _centroid(there)
     distance = (predicted - true).square().sum(-1).sqrt()
     if legacy:
         return torch.where(absent, 0.0, distance)

@@ -56,11 +56,14 @@ def max_correlation(a: Float[Tensor, "m n"], b: Float[Tensor, "m k"]) -> float:
     """Return how well the columns of ``a`` and ``b`` correspond one to one, up to monotone maps.
 
     The mean absolute Spearman correlation of the pairs under the one-to-one matching that maximises it (MCC; Hyvärinen &
-    Morioka 2016): every column of the narrower of the two finds a partner. A constant column correlates with nothing.
+    Morioka 2016): every column of the narrower of the two finds a partner. A constant column correlates with nothing; NaN where
+    there is no column at all.
     """
     from scipy.optimize import linear_sum_assignment
     from scipy.stats import rankdata
 
+    if 0 in (a.shape[1], b.shape[1]):
+        return math.nan
     ranks = []
     for x in (a, b):
         centred = rankdata(x.double().cpu().numpy(), axis=0)  # ties share their mean rank

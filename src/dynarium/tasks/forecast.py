@@ -38,7 +38,8 @@ class Forecast:
 
     Rows: ``mean`` (the deterministic roll-out), ``sample`` (expected error of one sampled future), and the trivial rows
     ``blank`` (the median training frame) and ``hold-last``. Errors of frames have a row for every step ahead and, as
-    ``<metric>_mean``, one over the horizon; the others are one number of each sequence (``metrics/motion.py``).
+    ``<metric>_mean``, one over the horizon; the others are one number of each sequence (``metrics/motion.py``). What is
+    bright in the blank scene, such as walls, is no part of the object whose distance is measured.
 
     Attributes:
         context: First frames that are given.
@@ -78,6 +79,10 @@ class Forecast:
     batch_size: int = 128
     shown: int = 6
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.shots < 0:
+            raise UserError(f"forecast.shots: expected at least 0, got {self.shots}")
 
     @property
     def name(self) -> str:
@@ -128,7 +133,7 @@ class Forecast:
             tasks = batch.task if self.per_task else None
             for baseline, group in ((False, answers), (True, trivial)):
                 for method, frames in group.items():
-                    self._score(tally, method, frames, truth, scored, tasks, baseline=baseline)
+                    self._score(tally, method, frames, truth, scored, blank, tasks, baseline=baseline)
             if k == 0:
                 n, before = self.shown, video[: self.shown, : self.context]
                 examples = {"video/truth": video[:n, : self.context + horizon], "context": torch.tensor(self.context)}
@@ -144,13 +149,14 @@ class Forecast:
         frames: Tensor,
         truth: Tensor,
         scored: Tensor,
+        blank: Tensor,
         tasks: Tensor | None,
         *,
         baseline: bool,
     ) -> None:
         """Add the errors of one method, averaged over its samples [s, b, t, c, h, w]."""
         over = {"horizon": truth.shape[1]}
-        by_step, by_sequence = self._measure(frames, truth, scored)
+        by_step, by_sequence = self._measure(frames, truth, scored, blank)
         for metric, (errors, counted) in by_step.items():
             values = errors.mean(0)
             for step in range(truth.shape[1]):
@@ -178,7 +184,7 @@ class Forecast:
             tally.add(method, metric, condition | {"task": task}, values[mine], counted[mine], baseline=baseline)
 
     def _measure(
-        self, frames: Tensor, truth: Tensor, scored: Tensor
+        self, frames: Tensor, truth: Tensor, scored: Tensor, blank: Tensor
     ) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, tuple[Tensor, Tensor, dict[str, float]]]]:
         """Return metric -> (error of every frame [s, b, t], which count), metric -> (score of every sequence [s, b], ...).
 
@@ -202,7 +208,7 @@ class Forecast:
             share = times[name](frames, truth, self.threshold, scored)
             by_sequence[name] = share, scored.any(1), {"threshold": self.threshold}
         if asked & {"centroid_distance", "valid_prediction_distance"}:
-            distance = centroid_distance(frames, truth)
+            distance = centroid_distance(frames, truth, blank)
             visible = scored & ~distance[0].isnan()
             if "centroid_distance" in asked:
                 by_step["centroid_distance"] = distance, visible

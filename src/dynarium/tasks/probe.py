@@ -28,16 +28,17 @@ GROUPS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Features and states of the sequences of a split, [b, t, .] each, and which steps of them are known [b, t]."""
+    """Features and states of sequences, [b, t, .] each, which steps are known [b, t], and their tasks [b] (0 if none)."""
 
     features: dict[str, Tensor]
     state: Tensor
     known: Tensor
+    task: Tensor
 
     def part(self, chosen: Tensor) -> "Sample":
         """Return some of the sequences."""
         features = {name: values[chosen] for name, values in self.features.items()}
-        return Sample(features=features, state=self.state[chosen], known=self.known[chosen])
+        return Sample(features=features, state=self.state[chosen], known=self.known[chosen], task=self.task[chosen])
 
     def rows(self, name: str) -> tuple[Tensor, Tensor]:
         """Return the features [m, d] and the states [m, n] of the known steps."""
@@ -73,6 +74,8 @@ class Probe:
         dims: Dimensions of the state; ``None``: all.
         window: Read the state off so many successive steps, up to its own: velocities are not in a single frame.
         ridge: Ridge of the linear regressions, as a share of the variance of a feature.
+        per_task: Fit and score each task of the dataset by itself, where states of different worlds are different things;
+            then also the mean of the tasks' mean R2.
         shots: Whole sequences of the same task and split that the model is shown beside each sequence.
         context_seed: Seed of which these are.
         train_sequences: Fit on so many sequences; ``None``: all.
@@ -87,6 +90,7 @@ class Probe:
     dims: tuple[int, ...] | None = None
     window: int = 1
     ridge: float = 1e-3
+    per_task: bool = False
     shots: int = 0
     context_seed: int = 0
     train_sequences: int | None = 1000
@@ -113,12 +117,31 @@ class Probe:
         dims = self._dims(dataset)
         test = self._sample(model, dataset, self.split, self.sequences, dims)
         train = self._sample(model, dataset, "train", self.train_sequences, dims)
+        val = None
+        if "mlp" in self.probes and "val" in dataset.schema.splits and self.split != "val":
+            limit = None if self.train_sequences is None else max(2, self.train_sequences // 4)
+            val = self._sample(model, dataset, "val", limit, dims)
+        if not self.per_task:
+            return Result(task=self.name, rows=tuple(self._rows(train, val, test, dims, {})))
+        rows: list[Row] = []
+        for task in test.task.unique().tolist():
+            train_part, test_part = (sample.part(sample.task == task) for sample in (train, test))
+            val_part = None if val is None or not (val.task == task).any() else val.part(val.task == task)
+            if min(len(train_part.known), len(test_part.known)) < 2:
+                raise UserError(f"probe.per_task: expected at least 2 sequences of each task, got fewer of task {task}")
+            rows += self._rows(train_part, val_part, test_part, dims, {"task": task})
+        return Result(task=self.name, rows=tuple(rows + _means_over_tasks(rows)))
+
+    def _rows(
+        self, train: Sample, val: Sample | None, test: Sample, dims: list[int], condition: dict[str, Any]
+    ) -> list[Row]:
+        """Fit on one sample, score on another."""
         name = next(iter(train.features))
         answers: dict[str, Tensor] = {}
         if "linear" in self.probes:
             answers[f"{name}-linear"] = test.read(name, linear_regressor(*train.rows(name), self.ridge))
         if "mlp" in self.probes:
-            fitting, choosing = self._divided(model, dataset, train, dims)
+            fitting, choosing = _divided(train) if val is None else (train, val)
             network = mlp_regressor(*fitting.rows(name), *choosing.rows(name), seed=self.seed)
             answers[f"{name}-mlp"] = test.read(name, network)
         trivial = {
@@ -129,11 +152,11 @@ class Probe:
         rows: list[Row] = []
         for baseline, group in ((False, answers), (True, trivial)):
             for method, prediction in group.items():
-                rows += _r2_rows(method, prediction, test, dims, kept, baseline)
+                rows += _r2_rows(method, prediction, test, dims, kept, condition, baseline)
+        over = condition or {"dimensions": int(kept.sum())}
         for baseline, source in ((False, name), (True, "pixels")):
-            estimate = _max_correlation(test, source, kept)
-            rows.append(_row(source, "max_correlation", {"dimensions": int(kept.sum())}, estimate, baseline))
-        return Result(task=self.name, rows=tuple(rows))
+            rows.append(_row(source, "max_correlation", over, _max_correlation(test, source, kept), baseline))
+        return rows
 
     def _dims(self, dataset: Dataset) -> list[int]:
         """Check the options against the data, and return the dimensions of the state that are asked for."""
@@ -150,6 +173,10 @@ class Probe:
             raise UserError(f"probe.dims: expected dimensions of the state, 0 to {n - 1}, got {self.dims}")
         if not 1 <= self.window <= dataset.steps:
             raise UserError(f"probe.window: expected 1 to the {dataset.steps} steps of the data, got {self.window}")
+        if self.per_task and "task" not in shapes:
+            raise UserError(
+                f"probe.per_task: expected the field 'task' in {dataset.directory}, got {', '.join(shapes)}"
+            )
         if self.ridge < 0:
             raise UserError(f"probe.ridge: expected at least 0, got {self.ridge}")
         return list(range(n) if self.dims is None else self.dims)
@@ -175,27 +202,34 @@ class Probe:
                 raise UserError(f"probe: the representation {name!r} has values that are not finite")
             windows = {k: x.unfold(1, self.window, 1).flatten(2) for k, x in features.items()}
             state = batch.state[:, self.window - 1 :, dims].double()
-            parts.append((windows, state, known.unfold(1, self.window, 1).all(-1)))
-        windows, state, known = zip(*parts, strict=True)
+            task = torch.zeros(len(batch), dtype=torch.int64) if batch.task is None else batch.task
+            parts.append((windows, state, known.unfold(1, self.window, 1).all(-1), task))
+        windows, state, known, task = zip(*parts, strict=True)
         features = {name: torch.cat([part[name] for part in windows]) for name in windows[0]}
-        sample = Sample(features=features, state=torch.cat(state), known=torch.cat(known))
+        sample = Sample(features=features, state=torch.cat(state), known=torch.cat(known), task=torch.cat(task))
         if int(sample.known.any(1).sum()) < 2:
             raise UserError(
                 f"probe: expected at least 2 sequences of {split!r} with {self.window} known steps in a row"
             )
         return sample
 
-    def _divided(self, model: Any, dataset: Dataset, train: Sample, dims: list[int]) -> tuple[Sample, Sample]:
-        """Return what the network is fitted to, and what chooses when it stops."""
-        if "val" in dataset.schema.splits and self.split != "val":
-            limit = None if self.train_sequences is None else max(2, self.train_sequences // 4)
-            return train, self._sample(model, dataset, "val", limit, dims)
-        usable = train.part(train.known.any(1))
-        held_out = torch.arange(len(usable.known)) % HELD_OUT == min(HELD_OUT, len(usable.known)) - 1
-        return usable.part(~held_out), usable.part(held_out)
+
+def _divided(train: Sample) -> tuple[Sample, Sample]:
+    """Return what a network is fitted to, and what is held out to choose when it stops."""
+    usable = train.part(train.known.any(1))
+    held_out = torch.arange(len(usable.known)) % HELD_OUT == min(HELD_OUT, len(usable.known)) - 1
+    return usable.part(~held_out), usable.part(held_out)
 
 
-def _r2_rows(method: str, prediction: Tensor, test: Sample, dims: list[int], kept: Tensor, baseline: bool) -> list[Row]:
+def _r2_rows(
+    method: str,
+    prediction: Tensor,
+    test: Sample,
+    dims: list[int],
+    kept: Tensor,
+    condition: dict[str, Any],
+    baseline: bool,
+) -> list[Row]:
     """Return R2 of every dimension, then the two means over those that vary."""
     used, counted = test.known.any(1), test.known[..., None]
     mean = test.state[test.known].mean(0)
@@ -206,13 +240,30 @@ def _r2_rows(method: str, prediction: Tensor, test: Sample, dims: list[int], kep
     rows = []
     for k, dim in enumerate(dims):
         estimate = r2_of_sequences(error[:, [k]], deviation[:, [k]]) if kept[k] else none
-        rows.append(_row(method, "r2", {"dimension": dim}, estimate, baseline))
+        rows.append(_row(method, "r2", {"dimension": dim} | condition, estimate, baseline))
     means = {
         "r2_uniform": r2_of_sequences(error[:, kept], deviation[:, kept]),
         "r2_variance_weighted": r2_of_sequences(error[:, kept].sum(1, True), deviation[:, kept].sum(1, True)),
     }
-    over = {"dimensions": int(kept.sum())}
+    over = condition or {"dimensions": int(kept.sum())}
     return rows + [_row(method, metric, over, estimate, baseline) for metric, estimate in means.items()]
+
+
+def _means_over_tasks(rows: list[Row]) -> list[Row]:
+    """Return the mean of each method's mean R2 over the tasks, each of them as important as another."""
+    groups: dict[tuple[str, str, bool], list[Row]] = {}
+    for row in rows:
+        if row.metric.startswith("r2_"):
+            groups.setdefault((row.method, row.metric, row.baseline), []).append(row)
+    means = []
+    for (method, metric, baseline), found in groups.items():
+        k = len(found)
+        error = sum(row.standard_error**2 for row in found) ** 0.5 / k
+        estimate = Estimate(
+            value=sum(row.value for row in found) / k, standard_error=error, n=sum(row.n for row in found)
+        )
+        means.append(_row(method, metric, {"tasks": k}, estimate, baseline))
+    return means
 
 
 def _max_correlation(test: Sample, name: str, kept: Tensor) -> Estimate:
