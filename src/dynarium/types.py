@@ -57,6 +57,10 @@ class SequenceBatch:
             mask = valid if mask is None else mask & valid
         return None if mask is None or bool(mask.all()) else mask
 
+    def select(self, index: Shaped[Tensor, " n"]) -> "SequenceBatch":
+        """Return the sequences of these numbers; the context stays whole."""
+        return replace(self, **{name: value[index] for name, value in self.present().items()})
+
     def to(self, device: torch.device | str) -> "SequenceBatch":
         """Return the batch on ``device``; dtypes stay as they are."""
         moved = {name: value.to(device, non_blocking=True) for name, value in self.present().items()}

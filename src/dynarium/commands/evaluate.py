@@ -20,7 +20,7 @@ class Options:
 
     run: Annotated[Path, tyro.conf.Positional]
     """Directory of the run."""
-    task: tuple[Literal["impute", "generate", "forecast"], ...] = ()
+    task: tuple[Literal["impute", "generate", "forecast", "probe"], ...] = ()
     """Questions to ask; default: those of the recipe."""
     data: Path | None = None
     """Another dataset with frames of the same shape, e.g. an imported one."""
@@ -44,8 +44,9 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
     from dynarium.tasks import TASKS
 
     run = load_run(options.run, options.checkpoint)
-    own = {task.name: task for task in run.experiment.tasks}
-    tasks = [own.get(name) or TASKS[name]() for name in options.task] or list(own.values())
+    own = run.experiment.tasks
+    wanted = [[task for task in own if type(task) is TASKS[name]] or [TASKS[name]()] for name in options.task]
+    tasks = [task for found in wanted for task in found] or own
     changes = {k: v for k, v in (("split", options.split), ("sequences", options.sequences)) if v is not None}
     dataset = run.dataset if options.data is None else Dataset(options.data)
     frame: tuple[int, ...] | None = getattr(run.experiment.model, "frame", None)

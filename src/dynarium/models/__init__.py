@@ -8,7 +8,14 @@ from typing import Any, Protocol, runtime_checkable
 
 from dynarium.registry import Registry
 
-MODELS = Registry("model", {"kvae": "dynarium.models.kvae:KVAEConfig"})
+MODELS = Registry(
+    "model",
+    {
+        "kvae": "dynarium.models.kvae:KVAEConfig",
+        "per-task": "dynarium.models.per_task:PerTaskConfig",
+        "slvm": "dynarium.models.slvm:SLVMConfig",
+    },
+)
 
 
 @runtime_checkable

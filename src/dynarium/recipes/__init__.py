@@ -26,6 +26,11 @@ RECIPES = Registry(
         "kvae-demo": "dynarium.recipes.kvae:kvae_demo",
         "kvae-fraccaro2017": "dynarium.recipes.kvae:kvae_fraccaro2017",
         "kvae-annealed": "dynarium.recipes.kvae:kvae_annealed",
+        "slvm-gravity16": "dynarium.recipes.slvm:slvm_gravity16",
+        "slvm-gravity16-global": "dynarium.recipes.slvm:slvm_gravity16_global",
+        "slvm-gravity16-lstm": "dynarium.recipes.slvm:slvm_gravity16_lstm",
+        "slvm-gravity16-meta-lstm": "dynarium.recipes.slvm:slvm_gravity16_meta_lstm",
+        "slvm-gravity16-per-task": "dynarium.recipes.slvm:slvm_gravity16_per_task",
     },
 )
 

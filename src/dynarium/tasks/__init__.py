@@ -9,6 +9,7 @@ TASKS = Registry(
         "impute": "dynarium.tasks.impute:Impute",
         "generate": "dynarium.tasks.generate:Generate",
         "forecast": "dynarium.tasks.forecast:Forecast",
+        "probe": "dynarium.tasks.probe:Probe",
     },
 )
 

@@ -8,27 +8,29 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from dynarium.data import STEPPED, Dataset
+from dynarium.data import STEPPED, Dataset, few_shot_batches
 from dynarium.errors import UserError
 from dynarium.metrics.estimate import ratio_estimate
 from dynarium.nn.frames import as_float
 from dynarium.types import Row, SequenceBatch
 
 
-def evaluation_batches(dataset: Dataset, split: str, sequences: int | None, batch_size: int) -> Iterator[SequenceBatch]:
+def evaluation_batches(
+    dataset: Dataset, split: str, sequences: int | None, batch_size: int, *, shots: int = 0, context_seed: int = 0
+) -> Iterator[SequenceBatch]:
     """Yield the first ``sequences`` sequences of a split, as they are stored.
 
+    With ``shots``, each has that many other, whole sequences of its task as its context, and these are not asked about.
+
     Raises:
-        UserError: The dataset has no video, or no such split.
+        UserError: The dataset has no video, or no such split; or no tasks, where there are shots.
     """
-    n = dataset.size(split)
+    dataset.size(split)
     if "video" not in dataset.shapes:
         raise UserError(
             f"{dataset.directory}: this task needs the field 'video'; the dataset has {', '.join(dataset.shapes)}"
         )
-    n = n if sequences is None else min(n, sequences)
-    for start in range(0, n, batch_size):
-        yield dataset.batch(split, range(start, min(n, start + batch_size)))
+    return few_shot_batches(dataset, split, shots=shots, batch_size=batch_size, seed=context_seed, sequences=sequences)
 
 
 def frames_of(batch: SequenceBatch) -> Tensor:
@@ -61,7 +63,10 @@ def device_of(model: Any) -> torch.device:
 
 
 def cut(batch: SequenceBatch, step: int) -> tuple[SequenceBatch, SequenceBatch]:
-    """Cut a batch into its steps before ``step`` and those from it on; lengths become part of the masks."""
+    """Cut a batch into its steps before ``step`` and those from it on; lengths become part of the masks.
+
+    The sequences of its ``context`` stay whole in both.
+    """
     if batch.length is not None:
         batch = replace(batch, mask=known_steps(batch), length=None)
     fields = {name: value for name, value in batch.present().items() if name in STEPPED}
@@ -87,10 +92,12 @@ class Tally:
         *,
         baseline: bool = False,
     ) -> None:
-        """Add values [b, t] of a batch, counted where ``weights`` is true (everywhere by default)."""
+        """Add values [b, t] of a batch, or one [b] a sequence, counted where ``weights`` is true (default: everywhere)."""
         counted = torch.ones_like(values) if weights is None else weights.to(values.dtype)
+        sums = torch.where(counted > 0, values, 0.0) * counted  # what does not count may be NaN
         key = method, metric, tuple(condition.items()), baseline
-        self._parts.setdefault(key, []).append(((values * counted).sum(1), counted.sum(1)))
+        part = (sums, counted) if values.ndim == 1 else (sums.sum(1), counted.sum(1))
+        self._parts.setdefault(key, []).append(part)
 
     def rows(self) -> tuple[Row, ...]:
         """Return one row for everything that was added, in the order in which it first was."""

@@ -358,7 +358,9 @@ class Trainer:
         folder = self.run.directory / "failure"
         if self.main:
             folder.mkdir(exist_ok=True)
-            torch.save({"batch": batch.present(), "step": step, "model": self.model.state_dict()}, folder / "step.pt")
+            context = {} if batch.context is None else batch.context.present()
+            saved = {"batch": batch.present(), "context": context, "step": step, "model": self.model.state_dict()}
+            torch.save(saved, folder / "step.pt")
             bad = [n for n, p in self.model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
             record = {"step": step, "problem": problem, "not_finite_gradients": bad, **values}
             (folder / "failure.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
