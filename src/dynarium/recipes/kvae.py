@@ -85,9 +85,9 @@ def kvae_annealed() -> KVAEExperiment:
 
     beta rises from 0 to 1 over 5 epochs, Q = .02 I, 100 epochs of 4000 sequences, learning rate 7e-3, times .85 every 20
     epochs, clipping at 10, all as in the original; ours adds a warm-up of 200 steps. Its published curves (fraction of wrong
-    pixels over all frames, every frame dropped independently, rates .2 to 1.0) are ``PAPERS``' rows. Not yet run in full:
-    after 10 epochs .0082 (smoothed, rate .2, 300 validation sequences); at the learning rate of ``kvae_fraccaro2017`` the
-    motion is never learned (.0150 after 100 epochs). About 14 minutes on two CPU cores.
+    pixels over all frames, every frame dropped independently, rates .2 to 1.0) are ``PAPERS``' rows. Not reproduced: .0103
+    (smoothed, rate .2, seed 0) where .0023 is published, and interpolation gives .0047; after 10 epochs it was .0082 on 300
+    validation sequences, at the learning rate of ``kvae_fraccaro2017`` .0150. 14 to 30 minutes on one or two CPU cores.
     """
     epoch = 4000 // 32
     steps = 100 * epoch
