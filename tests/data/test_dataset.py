@@ -9,6 +9,7 @@ import torch
 from dynarium.data import Dataset, OnlineSource, StoredSource, make_dataset, verify, write_arrays
 from dynarium.data.writer import atomic_write
 from dynarium.errors import UserError
+from dynarium.systems.multitask import MultiTask
 from worlds import Drift
 
 
@@ -128,6 +129,34 @@ def test_online_source_never_repeats_and_ranks_differ():
     assert not torch.equal(stack(source, 0)[0], stack(source, 1)[0])
     assert torch.equal(stack(source, 0)[2], stack(source, 0, start=2)[0])
     assert source.shapes["video"] == (6, 1, 8, 8)
+
+
+def test_an_online_batch_smaller_than_the_tasks_takes_the_next_ones():
+    world = MultiTask(worlds=tuple(Drift(speed=float(k)) for k in range(5)))
+    found = [
+        [batch.task.tolist() for batch in OnlineSource(world, batch_size=4, batches_per_epoch=5, **rank).batches(1)]
+        for rank in ({}, {"rank": 0, "world_size": 2}, {"rank": 1, "world_size": 2})
+    ]
+    assert [task for batch in found[0] for task in batch] == [0, 1, 2, 3, 4] * 4
+    assert [a + b for a, b in zip(found[1], found[2], strict=True)] == found[0]
+
+
+def test_only_some_tasks(tmp_path):
+    task = np.arange(30) % 3
+    write_arrays(
+        tmp_path / "d", {"train": {"state": np.arange(30.0)[:, None, None] * np.ones((1, 4, 1)), "task": task}}
+    )
+    dataset = Dataset(tmp_path / "d")
+    stored = StoredSource(dataset, "train", batch_size=5, tasks=(0, 2))
+    assert stored.batches_per_epoch == 4
+    seen = sorted(int(x) for batch in stored.batches(0) for x in batch.state[:, 0, 0])
+    assert seen == [i for i in range(30) if i % 3 != 1]
+    plain = StoredSource(dataset, "train", batch_size=8, tasks=(1,), shuffle=False, drop_last=False)
+    assert [batch.state[:, 0, 0].tolist() for batch in plain.batches(0)] == [list(range(1, 25, 3)), [25, 28]]
+    with pytest.raises(UserError, match="batch_size: 11 is more than the 10 sequences"):
+        StoredSource(dataset, "train", batch_size=11, tasks=(1,))
+    with pytest.raises(UserError, match=r"tasks: \[5\] are not in split 'train'"):
+        StoredSource(dataset, "train", batch_size=5, tasks=(5,))
 
 
 def test_an_error_in_the_prefetch_thread_is_raised():

@@ -14,6 +14,7 @@ import torch
 from dynarium.data import Dataset, make_dataset, verify
 from dynarium.data.generate import make_block
 from dynarium.errors import UserError
+from dynarium.systems.multitask import MultiTask
 from worlds import Drift
 
 SIZES = {"train": 600, "val": 10, "test": 300}
@@ -91,22 +92,24 @@ def test_a_dask_cluster_gives_the_same_bytes(tmp_path):
 KILLED = """
 import sys, time
 sys.path.insert(0, {tests!r})
-import worlds
+from worlds import Drift
 from dynarium.data import generate, make_dataset
+from dynarium.systems.multitask import MultiTask
 whole = generate.make_block
 def slow(*arguments):
     time.sleep(0.4)
     return whole(*arguments)
 generate.make_block = slow
 print("ready", flush=True)
-make_dataset(worlds.Drift(), {out!r}, sizes={{"train": 256 * 30}}, seed=3, shard_size=256)
+make_dataset({world}, {out!r}, sizes={{"train": 256 * 30}}, seed=3, shard_size=256)
 """
 
 
-def test_a_killed_job_resumes(tmp_path):
+@pytest.mark.parametrize("world", [Drift(), MultiTask(worlds=(Drift(), Drift(speed=2.0), Drift(speed=0.5)))])
+def test_a_killed_job_resumes(tmp_path, world):
     out, partial = tmp_path / "d", tmp_path / "d.partial"
     script = tmp_path / "job.py"
-    script.write_text(KILLED.format(tests=str(Path(__file__).parent.parent), out=str(out)))
+    script.write_text(KILLED.format(tests=str(Path(__file__).parent.parent), world=world, out=str(out)))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     job = subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE)
     limit = time.monotonic() + 60
@@ -120,12 +123,10 @@ def test_a_killed_job_resumes(tmp_path):
     (partial / "train" / ".video-00029.npy.1.tmp").write_bytes(b"half a file")
     sizes = {"train": 256 * 30}
     with pytest.raises(UserError, match="interrupted job of other settings"):
-        make_dataset(Drift(), out, sizes=sizes, seed=4, shard_size=256)
+        make_dataset(world, out, sizes=sizes, seed=4, shard_size=256)
     made = []
-    resumed = make_dataset(
-        Drift(), out, sizes=sizes, seed=3, shard_size=256, progress=lambda done, _: made.append(done)
-    )
-    whole = make_dataset(Drift(), tmp_path / "whole", sizes=sizes, seed=3)
+    resumed = make_dataset(world, out, sizes=sizes, seed=3, shard_size=256, progress=lambda done, _: made.append(done))
+    whole = make_dataset(world, tmp_path / "whole", sizes=sizes, seed=3)
     assert resumed.schema.content_hash == whole.schema.content_hash
     assert verify(out) == []
     first = min(before)

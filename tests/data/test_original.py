@@ -1,6 +1,8 @@
 """The original layout, written and read as the training codes of the field read it."""
 
 import os
+import subprocess
+import sys
 import tracemalloc
 from dataclasses import dataclass
 
@@ -176,6 +178,22 @@ def test_memory_does_not_grow_with_the_set(tmp_path):
     tracemalloc.stop()
     assert file.stat().st_size > 8 * video.size
     assert peak < file.stat().st_size / 5
+
+
+def test_a_full_disk_leaves_no_half_file(tasks, tmp_path):
+    """A limit on the size of a file stands in for the end of the disk."""
+    script = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000));"
+        f"from dynarium.cli import main; main(['data', 'export', {str(tasks.directory)!r},"
+        f" '--out', {str(tmp_path / 'out')!r}, '--layout', 'original'])"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "File too large" in done.stderr
+    assert done.stderr.endswith("dataset_0/train.npz\n")
+    assert list((tmp_path / "out").glob("*/*")) == []
 
 
 def test_folders_that_make_no_set(tmp_path):

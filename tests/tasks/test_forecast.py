@@ -148,9 +148,9 @@ def test_bad_questions(dataset, tmp_path):
     write_arrays(tmp_path / "p", {"train": plain, "test": plain})
     with pytest.raises(UserError, match="per_task: expected the field 'task'"):
         Forecast(per_task=True).run(Until(dataset, 1), Dataset(tmp_path / "p"))
-    with pytest.raises(UserError, match="episodes need the field 'task'"):
+    with pytest.raises(UserError, match="has no field 'task'"):
         Forecast(shots=1).run(Until(dataset, 1), Dataset(tmp_path / "p"))
-    with pytest.raises(UserError, match="has 8 sequences of it; an episode needs 9"):
+    with pytest.raises(UserError, match="has 8 sequences of it; this needs 9"):
         Forecast(shots=8).run(Until(dataset, 1), dataset)
     with pytest.raises(UserError, match="shots: expected at least 0, got -1"):
         Forecast(shots=-1)

@@ -7,6 +7,7 @@ from dynarium.data.generate import make_dataset
 from dynarium.data.imports import import_file
 from dynarium.data.schema import STEPPED
 from dynarium.data.source import OnlineSource, Source, StoredSource
+from dynarium.data.streams import StreamConfig, TaskStream
 from dynarium.data.verify import verify
 from dynarium.data.writer import write_arrays
 
@@ -18,6 +19,8 @@ __all__ = [
     "OnlineSource",
     "Source",
     "StoredSource",
+    "StreamConfig",
+    "TaskStream",
     "export_dataset",
     "few_shot_batches",
     "import_file",

@@ -137,7 +137,7 @@ class OnlineSource:
             raise UserError(f"batch_size: expected a multiple of the {world_size} processes, got {batch_size}")
         self.world, self.n, self.batches_per_epoch = world, batch_size // world_size, batches_per_epoch
         self.steps = world.steps if steps is None else steps
-        self.seed, self.rank, self.device = seed, rank, torch.device(device)
+        self.seed, self.rank, self.world_size, self.device = seed, rank, world_size, torch.device(device)
         one = draw(world, 1, self.steps, seeded(0, device=device))
         self.shapes = {name: tuple(value.shape[1:]) for name, value in one.items() if name in BATCH_FIELDS}
 
@@ -146,7 +146,8 @@ class OnlineSource:
 
         def make(i: int) -> SequenceBatch:
             generator = seeded(self.seed, "online", epoch, i, self.rank, device=self.device)
-            made = draw(self.world, self.n, self.steps, generator)
+            before = ((epoch * self.batches_per_epoch + i) * self.world_size + self.rank) * self.n
+            made = draw(self.world, self.n, self.steps, generator, first=before)  # so that every task has its turn
             return as_batch({name: value for name, value in made.items() if name in BATCH_FIELDS})
 
         return prefetched(make, start, self.batches_per_epoch)
