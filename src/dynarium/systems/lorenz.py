@@ -10,7 +10,7 @@ from torch import Tensor
 from dynarium.errors import UserError
 from dynarium.systems.checks import check_not_negative, check_positive
 from dynarium.systems.integrators import integrate
-from dynarium.systems.plane import draw_points
+from dynarium.systems.views import draw_points
 from dynarium.types import Trajectory
 
 _PUBLISHED_START = (0.0, 1.0, 1.05)
@@ -74,7 +74,9 @@ class Lorenz:
         """
         check_positive(steps=self.steps, dt=self.dt, observations=self.observations, side=self.side)
         check_positive(sigma=self.sigma, rho=self.rho, beta=self.beta)
-        check_not_negative(observation_noise=self.observation_noise, burn_in=self.burn_in, factors_seed=self.factors_seed)
+        check_not_negative(
+            observation_noise=self.observation_noise, burn_in=self.burn_in, factors_seed=self.factors_seed
+        )
         if self.start not in ("attractor", "published"):
             raise UserError(f"start: expected 'attractor' or 'published', got {self.start!r}")
         if self.method not in ("euler", "adaptive"):

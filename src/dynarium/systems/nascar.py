@@ -9,11 +9,14 @@ from torch import Tensor
 
 from dynarium.errors import UserError
 from dynarium.systems.checks import check_not_negative, check_positive
-from dynarium.systems.plane import draw_points
+from dynarium.systems.views import draw_points
 from dynarium.types import Trajectory
 
 _DRIFT = ((0.1, 0.0), (-0.35, 0.0))  # per step, on the two straights
-_TURNS = ((math.pi / 24, (2.0, 0.0)), (math.pi / 48, (-2.0, 0.0)))  # clockwise angle per step and centre of the two bends
+_TURNS = (
+    (math.pi / 24, (2.0, 0.0)),
+    (math.pi / 48, (-2.0, 0.0)),
+)  # clockwise angle per step and centre of the two bends
 _STEEPNESS = 100.0
 _BORDERS = ((1.0, 0.0, -2.0), (-1.0, 0.0, -2.0), (0.0, 1.0, 0.0))  # (w1, w2, r): x1 > 2, x1 < -2, x2 > 0
 # Mean of the stick-breaking logits under a uniform distribution of modes, as the published code integrates it.

@@ -11,7 +11,7 @@ from torch import Tensor
 from dynarium.errors import UserError
 from dynarium.systems.checks import check_not_negative, check_positive, check_range
 from dynarium.systems.integrators import integrate
-from dynarium.systems.plane import draw_points
+from dynarium.systems.views import draw_points
 from dynarium.types import Trajectory
 
 _PUBLISHED_START = (120.0, -10.0)  # degrees, at rest
