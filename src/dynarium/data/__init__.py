@@ -8,6 +8,7 @@ from dynarium.data.imports import import_file
 from dynarium.data.schema import STEPPED
 from dynarium.data.source import OnlineSource, Source, StoredSource
 from dynarium.data.verify import verify
+from dynarium.data.windows import Windows, WindowSource, export_windows
 from dynarium.data.writer import write_arrays
 
 __all__ = [
@@ -18,7 +19,10 @@ __all__ = [
     "OnlineSource",
     "Source",
     "StoredSource",
+    "WindowSource",
+    "Windows",
     "export_dataset",
+    "export_windows",
     "few_shot_batches",
     "import_file",
     "make_dataset",

@@ -5,7 +5,7 @@ and i - 7, the last of which ends where the query begins (the layout of Farnoosh
 forecasting cuts it).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
-from dynarium.data.dataset import Dataset, as_batch
-from dynarium.data.schema import STEPPED
-from dynarium.data.source import _prefetched
+from dynarium.data.dataset import Dataset
+from dynarium.data.reader import Reader, prefetched
 from dynarium.data.writer import atomic_write
 from dynarium.errors import UserError
 from dynarium.types import SequenceBatch
@@ -92,15 +91,6 @@ class Windows:
     def __len__(self) -> int:
         return len(self.sequence)
 
-    def batch(self, index: Int64[np.ndarray, " b"]) -> SequenceBatch:
-        """Read examples: the queries, and in ``context`` their domains, three for each ``episode``."""
-        sequence, first = self.sequence[index], self.first[index]
-        episode = torch.arange(len(index))
-        queries = self._read(sequence, first, episode)
-        starts = (first[:, None] + DOMAINS).ravel()
-        domains = self._read(sequence.repeat(len(DOMAINS)), starts, episode.repeat_interleave(len(DOMAINS)))
-        return replace(queries, context=domains)
-
     def arrays(self) -> dict[str, np.ndarray]:
         """Read all examples as arrays: ``domains``, ``queries``, ``labels`` and ``latents``.
 
@@ -110,26 +100,24 @@ class Windows:
         lacking = [name for name in ("observation", "mode", "state") if name not in self.dataset.shapes]
         if lacking:
             raise UserError(f"{self.dataset.directory}: has no field {lacking[0]!r}, which the windows hold")
-        read = self._fields(self.sequence, self.first, ["observation", "mode", "state"])
-        starts = (self.first[:, None] + DOMAINS).ravel()
-        domains = self._fields(self.sequence.repeat(len(DOMAINS)), starts, ["observation"])["observation"]
+        read = self.dataset.read(self.split, self.sequence, self.first, LENGTH, ["observation", "mode", "state"])
+        domains = self.dataset.read(self.split, *self.domains(slice(None)), LENGTH, ["observation"])["observation"]
         return {
-            "domains": domains.reshape(-1, len(DOMAINS), *domains.shape[1:]),
-            "queries": read["observation"],
+            "domains": self._normalized(domains).reshape(-1, len(DOMAINS), *domains.shape[1:]),
+            "queries": self._normalized(read["observation"]),
             "labels": read["mode"],
             "latents": read["state"],
         }
 
-    def _read(self, sequence: np.ndarray, first: np.ndarray, episode: torch.Tensor) -> SequenceBatch:
-        fields = self._fields(sequence, first, self.dataset.batch_fields)
-        return replace(as_batch({name: torch.from_numpy(array) for name, array in fields.items()}), episode=episode)
+    def domains(
+        self, index: Int64[np.ndarray, " b"] | slice
+    ) -> tuple[Int64[np.ndarray, " d"], Int64[np.ndarray, " d"]]:
+        """Return sequence and first step of the domain windows of some examples, three for each."""
+        starts = self.first[index][:, None] + DOMAINS
+        return self.sequence[index].repeat(len(DOMAINS)), starts.ravel()
 
-    def _fields(self, sequence: np.ndarray, first: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
-        fields = self.dataset.read(self.split, sequence, first, LENGTH, names)
-        if "observation" in fields:
-            observation = fields["observation"]
-            fields["observation"] = ((observation - self.mean) / self.std).astype(observation.dtype)
-        return fields
+    def _normalized(self, observation: np.ndarray) -> np.ndarray:
+        return ((observation - self.mean) / self.std).astype(observation.dtype)
 
 
 class WindowSource:
@@ -143,7 +131,8 @@ class WindowSource:
         seed: Seed of the order.
         rank: This process.
         world_size: Number of processes.
-        device: Device of the batches.
+        device: Device of the batches; frames stay ``uint8`` on the way.
+        in_memory: Hold the split on the device: ``auto`` where it fits into a quarter of a GPU's free memory.
 
     Raises:
         UserError: Fewer examples than a batch, or ranks that do not divide the batch.
@@ -160,6 +149,7 @@ class WindowSource:
         rank: int = 0,
         world_size: int = 1,
         device: torch.device | str | None = None,
+        in_memory: bool | Literal["auto"] = "auto",
     ) -> None:
         n = len(windows)
         if batch_size < 1 or batch_size % world_size:
@@ -167,11 +157,10 @@ class WindowSource:
         if drop_last and n < batch_size:
             raise UserError(f"batch_size: {batch_size} is more than the {n} examples")
         self.windows, self.batch_size, self.shuffle, self.seed = windows, batch_size, shuffle, seed
-        self.rank, self.world_size, self.device = rank, world_size, device
+        self.rank, self.world_size = rank, world_size
         self.batches_per_epoch = n // batch_size if drop_last else -(-n // batch_size)
-        self.shapes = {
-            name: (LENGTH, *shape[1:]) if name in STEPPED else shape for name, shape in windows.dataset.shapes.items()
-        }
+        self._reader = Reader(windows.dataset, windows.split, steps=LENGTH, device=device, in_memory=in_memory)
+        self.shapes = self._reader.shapes
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[SequenceBatch]:
         """Yield the batches of an epoch from batch ``start`` on, read ahead by one thread."""
@@ -180,10 +169,22 @@ class WindowSource:
             order = np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(len(self.windows))
 
         def read(i: int) -> SequenceBatch:
-            batch = self.windows.batch(order[i * self.batch_size : (i + 1) * self.batch_size][self.rank :: self.world_size])
-            return batch if self.device is None else batch.to(self.device)
+            return self._read(order[i * self.batch_size : (i + 1) * self.batch_size][self.rank :: self.world_size])
 
-        return _prefetched(read, start, self.batches_per_epoch)
+        return prefetched(read, start, self.batches_per_epoch)
+
+    def _read(self, index: np.ndarray) -> SequenceBatch:
+        queries = self._normalized(self._reader.read(self.windows.sequence[index], self.windows.first[index]))
+        domains = self._normalized(self._reader.read(*self.windows.domains(index)))
+        episode = torch.arange(len(index), device=next(iter(queries.present().values())).device)
+        context = replace(domains, episode=episode.repeat_interleave(len(DOMAINS)))
+        return replace(queries, episode=episode, context=context)
+
+    def _normalized(self, batch: SequenceBatch) -> SequenceBatch:
+        if batch.observation is None:
+            return batch
+        mean, std = (torch.from_numpy(value).to(batch.observation) for value in (self.windows.mean, self.windows.std))
+        return replace(batch, observation=(batch.observation - mean) / std)
 
 
 def export_windows(
@@ -213,7 +214,8 @@ def export_windows(
     for split, file in zip(splits, files, strict=True):
         windows = Windows(dataset, split, layout=layout, piece=piece, normalize=normalize)
         arrays = windows.arrays()
-        atomic_write(file, lambda stream, arrays=arrays: np.savez(stream, **arrays))
+        save: Callable[..., None] = np.savez
+        atomic_write(file, lambda stream, arrays=arrays, save=save: save(stream, **arrays))
     return files
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dynarium.errors import UserError
 from dynarium.systems.actions import RandomActions
-from dynarium.systems.checks import check_positive, check_range
+from dynarium.systems.checks import check_not_negative, check_positive, check_range
 from dynarium.systems.integrators import integrate
 from dynarium.systems.views import Circle, Plane, Strategies
 from dynarium.types import Trajectory
@@ -78,6 +78,7 @@ class Ode:
             UserError: A value outside its range, a range out of order, or an equation that does not fit.
         """
         check_positive(steps=self.steps, dt=self.dt, side=self.side)
+        check_not_negative(actions=self.actions, simplex=self.simplex)
         if not self.start:
             raise UserError("start: expected at least one state dimension, got none")
         for name, values in (self.start | self.parameters).items():

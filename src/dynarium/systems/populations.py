@@ -29,7 +29,7 @@ def lotka_volterra() -> Ode:
         equation=f"{__name__}:lotka_volterra_equation",
         start={"prey": (0.5, 2.0), "predators": (0.5, 2.0)},
         parameters={name: (0.8, 1.2) for name in ("alpha", "beta", "gamma", "delta")},
-        view=Plane(middle=(2.7, 2.7), reach=3.0),
+        view=Plane(middle=(2.5, 2.5), reach=3.0),
     )
 
 
