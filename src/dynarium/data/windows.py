@@ -16,6 +16,7 @@ from jaxtyping import Float64, Int64
 
 from dynarium.data.dataset import Dataset
 from dynarium.data.reader import Reader, prefetched
+from dynarium.data.schema import STEPPED
 from dynarium.data.writer import atomic_write
 from dynarium.errors import UserError
 from dynarium.types import SequenceBatch
@@ -160,7 +161,9 @@ class WindowSource:
         self.rank, self.world_size = rank, world_size
         self.batches_per_epoch = n // batch_size if drop_last else -(-n // batch_size)
         self._reader = Reader(windows.dataset, windows.split, steps=LENGTH, device=device, in_memory=in_memory)
-        self.shapes = self._reader.shapes
+        self.shapes = {
+            name: (LENGTH, *shape[1:]) if name in STEPPED else shape for name, shape in windows.dataset.shapes.items()
+        }
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[SequenceBatch]:
         """Yield the batches of an epoch from batch ``start`` on, read ahead by one thread."""
