@@ -4,6 +4,7 @@ import math
 
 from torch import Tensor
 
+from dynarium.systems.actions import RandomActions
 from dynarium.systems.ode import Ode
 from dynarium.systems.views import Circle, Plane
 
@@ -54,6 +55,7 @@ def forced_pendulum() -> Ode:
         start={"theta": (-math.pi / 2, math.pi / 2), "omega": (-1.0, 1.0)},
         parameters={"g": (9.8, 9.8), "length": (1.0, 1.0), "friction": (0.05, 0.2)},
         actions=1,
+        forcing=RandomActions(largest=8.0),
         dt=0.05,
         view=Circle(),
     )

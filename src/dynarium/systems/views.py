@@ -84,5 +84,6 @@ class Strategies:
         """Draw the frames."""
         one, other = state.split(self.choices, -1)
         block = torch.arange(side, device=state.device) * self.choices // side
-        grey = (255 * one[..., block, None] * other[..., None, block]).clamp(0, 255).round().to(torch.uint8)
+        grey = (255 * one[..., None] * other[..., None, :]).clamp(0, 255).round().to(torch.uint8)
+        grey = grey[..., block, :][..., block]
         return grey[:, :, None].expand(-1, -1, 3, -1, -1).contiguous()
