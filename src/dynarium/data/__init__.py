@@ -9,6 +9,7 @@ from dynarium.data.schema import STEPPED
 from dynarium.data.source import OnlineSource, Source, StoredSource
 from dynarium.data.streams import StreamConfig, TaskStream
 from dynarium.data.verify import verify
+from dynarium.data.windows import Windows, WindowSource, export_windows
 from dynarium.data.writer import write_arrays
 
 __all__ = [
@@ -21,7 +22,10 @@ __all__ = [
     "StoredSource",
     "StreamConfig",
     "TaskStream",
+    "WindowSource",
+    "Windows",
     "export_dataset",
+    "export_windows",
     "few_shot_batches",
     "import_file",
     "make_dataset",

@@ -1,0 +1,172 @@
+"""Worlds that are an equation: right-hand side, ranges of parameters and first states, and a way of drawing."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from dynarium.errors import UserError
+from dynarium.systems.actions import RandomActions
+from dynarium.systems.checks import check_not_negative, check_positive, check_range
+from dynarium.systems.integrators import integrate
+from dynarium.systems.views import Circle, Plane, Strategies
+from dynarium.types import Trajectory
+
+Range = tuple[float, float]
+"""Lowest and highest value of a uniform draw."""
+
+_TOLERANCE = 1e-9
+_FORCING, _PLANE = RandomActions(), Plane()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ode:
+    """The solution of dx/dt = f(x, u; p); f is a function that may live in any module.
+
+    ::
+
+        def duffing(q, v, *, alpha, beta, delta):
+            return v, -delta * v - alpha * q - beta * q**3
+
+
+        Ode(
+            equation="my_module:duffing",
+            start={"q": (-1.5, 1.5), "v": (-1.0, 1.0)},
+            parameters={"alpha": (-1.0, -1.0), "beta": (1.0, 1.0), "delta": (0.0, 0.3)},
+        )
+
+    The function takes the state dimensions in order, then the actions, and the parameters by name; all are tensors of one
+    shape, one entry for each sequence (and time), and it returns the derivative of every state dimension.
+
+    The equation is integrated with a relative error of 1e-9 a step. ``parameter`` holds the parameters of each sequence and
+    ``derivative`` the right-hand side at every state. Where there are actions, ``action[:, t]`` acts, constant, from t to
+    t+1; ``derivative`` is then the one just after t.
+
+    Attributes:
+        equation: ``module:function`` of the right-hand side.
+        start: Name of each state dimension and the range of its first value, uniform.
+        parameters: Name of each parameter and its range, uniform; drawn once for each sequence.
+        simplex: The first state is divided by its sum over each of so many equal parts, as probabilities are.
+        steps: Default number of time steps of a sequence.
+        dt: Time between two steps.
+        actions: Dimension of the action; 0 where there is none.
+        forcing: How actions are drawn.
+        view: How a state is drawn.
+        side: Height and width of a frame in pixels.
+    """
+
+    equation: str
+    start: dict[str, Range]
+    parameters: dict[str, Range] = field(default_factory=dict)
+    simplex: int = 0
+    steps: int = 100
+    dt: float = 0.1
+    actions: int = 0
+    forcing: RandomActions = _FORCING
+    view: Plane | Circle | Strategies = _PLANE
+    side: int = 32
+
+    def __post_init__(self) -> None:
+        """Check the configuration.
+
+        Raises:
+            UserError: A value outside its range, a range out of order, or an equation that does not fit.
+        """
+        check_positive(steps=self.steps, dt=self.dt, side=self.side)
+        check_not_negative(actions=self.actions, simplex=self.simplex)
+        if not self.start:
+            raise UserError("start: expected at least one state dimension, got none")
+        for name, values in (self.start | self.parameters).items():
+            if len(values) != 2:
+                raise UserError(f"{name}: expected a lowest and a highest value, got {values}")
+            check_range(name, values, low=0.0 if self.simplex and name in self.start else -torch.inf)
+        if self.simplex and len(self.start) % self.simplex:
+            raise UserError(
+                f"simplex: expected a divisor of the {len(self.start)} state dimensions, got {self.simplex}"
+            )
+        self._check_equation()
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Name of each state dimension."""
+        return tuple(self.start)
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Name of each parameter."""
+        return tuple(self.parameters)
+
+    def sample_parameters(self, n: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
+        """Draw every parameter uniformly from its range."""
+        return _uniform(n, self.parameters, generator)
+
+    def simulate(self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator) -> Trajectory:
+        """Draw first states (and actions) and return ``steps`` states of each sequence.
+
+        Raises:
+            UserError: The equation has no finite solution for a sequence.
+        """
+        first = _uniform(len(parameters), self.start, generator)
+        if self.simplex:
+            parts = first.unflatten(-1, (self.simplex, -1))
+            first = (parts / parts.sum(-1, keepdim=True)).flatten(1)
+        times = self.dt * torch.arange(steps, dtype=torch.float64, device=generator.device)
+        action = None
+        if self.actions:
+            action = self.forcing.draw(len(parameters), steps, self.actions, generator)
+            states = [first]
+            for t in range(steps - 1):
+                states.append(self._solve(states[-1], parameters, action[:, t], times[:2])[:, 1])
+            state = torch.stack(states, 1)
+        else:
+            state = self._solve(first, parameters, None, times)
+        return Trajectory(
+            state=state,
+            action=action,
+            parameter=parameters,
+            extra={"derivative": self.slope(state, parameters[:, None], action)},
+        )
+
+    def slope(
+        self,
+        state: Float[Tensor, "*b n"],
+        parameters: Float[Tensor, "*#b q"],
+        action: Float[Tensor, "*b a"] | None = None,
+    ) -> Float[Tensor, "*b n"]:
+        """Return dx/dt."""
+        named = dict(zip(self.parameters, parameters.unbind(-1), strict=True))
+        terms = self._function()(*state.unbind(-1), *(() if action is None else action.unbind(-1)), **named)
+        return torch.stack(torch.broadcast_tensors(*terms), -1).expand(state.shape)
+
+    def render(self, trajectory: Trajectory) -> UInt8[Tensor, "b t c h w"]:
+        """Draw the frames; frame t shows state t."""
+        return self.view.draw(trajectory.state, self.side)
+
+    def _solve(self, first: Tensor, parameters: Tensor, action: Tensor | None, times: Tensor) -> Tensor:
+        return integrate(lambda x, t: self.slope(x, parameters, action), first, times, rtol=_TOLERANCE, atol=_TOLERANCE)
+
+    def _function(self) -> Callable[..., tuple[Tensor, ...]]:
+        module, _, name = self.equation.partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UserError(f"equation: expected module:function, got {self.equation!r} ({error})") from None
+
+    def _check_equation(self) -> None:
+        """Raise a UserError unless the function takes these states, actions and parameters."""
+        values: list[Any] = [None] * (len(self.start) + self.actions)
+        try:
+            inspect.signature(self._function()).bind(*values, **dict.fromkeys(self.parameters))
+        except TypeError as error:
+            raise UserError(f"equation: {self.equation} does not fit start, actions and parameters: {error}") from None
+
+
+def _uniform(n: int, ranges: dict[str, Range], generator: torch.Generator) -> Float[Tensor, "b q"]:
+    options = {"dtype": torch.float64, "device": generator.device}
+    low, high = torch.tensor(list(ranges.values()), **options).reshape(-1, 2).unbind(-1)
+    return low + (high - low) * torch.rand(n, len(ranges), generator=generator, **options)
