@@ -318,9 +318,12 @@ class ExportOptions:
     """Folder of the files."""
     layout: Literal["npz", "npz-images", "npz-image-label", "hdf5", "original"] = "npz"
     """npz: all fields; npz-images: images and state; npz-image-label: image, state and label; hdf5: all fields;
-    original: image, state and label in float64, the tasks of a set in folders dataset_0, dataset_1, ..."""
+    original: image, state and label in float64, the tasks of a set in folders dataset_0, dataset_1, ...; of a switching
+    system the windows domains, queries, labels and latents."""
     alias: str | None = None
     """A second name of these folders, before the number: training codes look for grav_ or mixed_."""
+    published_split: bool = False
+    """Cut the windows of a switching system as published: one trajectory, neighbours on both sides of the split."""
     force: bool = False
     """Replace existing files."""
 
@@ -331,7 +334,6 @@ def export(arguments: Sequence[str], prog: str) -> None:
 
     from dynarium.data import export_dataset
 
-    for file in export_dataset(
-        options.directory, options.out, options.layout, alias=options.alias, force=options.force
-    ):
+    chosen: dict[str, Any] = dict(vars(options))
+    for file in export_dataset(chosen.pop("directory"), chosen.pop("out"), **chosen):
         print(f"written: {file}")

@@ -8,6 +8,7 @@ import numpy as np
 
 from dynarium.data.dataset import Dataset
 from dynarium.data.original import Files, alias_folders, original_files, write_original
+from dynarium.data.windows import export_windows
 from dynarium.data.writer import atomic_write
 from dynarium.errors import UserError
 
@@ -15,20 +16,28 @@ Layout = Literal["npz", "npz-images", "npz-image-label", "hdf5", "original"]
 
 
 def export_dataset(
-    directory: Path | str, out: Path | str, layout: Layout = "npz", *, alias: str | None = None, force: bool = False
+    directory: Path | str,
+    out: Path | str,
+    layout: Layout = "npz",
+    *,
+    alias: str | None = None,
+    published_split: bool = False,
+    force: bool = False,
 ) -> list[Path]:
     """Write every split as one file and return the files.
 
     Layouts: ``npz``: all fields under their own names, compressed; ``npz-images``: ``images`` [n, t, h, w] float32 in
     [0, 1] (channels kept if there are several) and ``state``; ``npz-image-label``: ``image``, ``state``, ``label`` [n, 1];
     ``hdf5``: all fields, one sequence a chunk, compressed; ``original``: ``image`` float64, ``state``, ``label``, and for
-    a dataset of several tasks one folder ``dataset_i`` each.
+    a dataset of several tasks one folder ``dataset_i`` each; of a switching system the windows of
+    ``dynarium.data.export_windows``.
 
     Args:
         directory: The dataset.
         out: Folder of the files.
         layout: What they hold.
         alias: A second name of the folders ``dataset_i``, before the number: training codes look for ``grav_`` or ``mixed_``.
+        published_split: Cut the windows of a switching system as published: one trajectory, training and test in turn.
         force: Replace existing files.
 
     Raises:
@@ -36,6 +45,11 @@ def export_dataset(
     """
     dataset = Dataset(directory)
     out = Path(out)
+    if layout == "original" and {"mode", "observation"} <= dataset.shapes.keys():
+        split = "original" if published_split else "leak-free"
+        return export_windows(dataset, out, Path(directory).name, layout=split, force=force)
+    if published_split:
+        raise UserError("published_split: only the layout 'original' of a switching system has one")
     suffix = "h5" if layout == "hdf5" else "npz"
     plan: Files = {out / f"{split}.{suffix}": (split, None) for split in dataset.schema.splits}
     plan = original_files(dataset, out) if layout == "original" else plan
