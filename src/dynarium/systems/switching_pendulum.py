@@ -4,13 +4,14 @@ import functools
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from dynarium.errors import UserError
 from dynarium.systems.checks import check_not_negative, check_positive, check_range
-from dynarium.systems.integrators import integrate
+from dynarium.systems.integrators import integrate_arrays
 from dynarium.systems.views import draw_points
 from dynarium.types import Trajectory
 
@@ -149,26 +150,26 @@ class SwitchingPendulum:
 
     def _solve(self, angles: Float[Tensor, "b 4"], skipped: int, steps: int) -> Float[Tensor, "b t 4"]:
         """Return the angles ``skipped .. skipped + steps - 1`` steps after ``angles``."""
-        times = self.dt * torch.arange(skipped, skipped + steps, dtype=angles.dtype, device=angles.device)
+        times = self.dt * np.arange(skipped, skipped + steps, dtype=np.float64)
         if skipped:
-            times = torch.cat([times.new_zeros(1), times])
-        solved = integrate(lambda x, t: self._rhs(x), angles, times, rtol=_TOLERANCE, atol=_TOLERANCE)
-        return solved[:, -steps:]
+            times = np.append(0.0, times)
+        solved = integrate_arrays(self._rhs, angles.cpu().numpy(), times, rtol=_TOLERANCE, atol=_TOLERANCE)
+        return torch.from_numpy(solved[:, -steps:]).to(angles.device)
 
-    def _rhs(self, angles: Float[Tensor, "b 4"]) -> Float[Tensor, "b 4"]:
+    def _rhs(self, x: Float[np.ndarray, "b 4"], t: Float[np.ndarray, " b"]) -> Float[np.ndarray, "b 4"]:
         """Return the Lagrange equations of two point masses on massless rods, solved for the accelerations."""
-        theta, omega = angles.split(2, -1)
+        theta, omega = x.T[:2], x.T[2:]
         (m1, m2), (l1, l2) = self.mass, self.length
-        apart = theta[:, 1] - theta[:, 0]
-        sine, cosine = apart.sin(), apart.cos()
-        weight_1, weight_2 = (self.gravity * theta.sin()).unbind(-1)
-        swing_1, swing_2 = (omega.square() * sine[:, None]).unbind(-1)
+        apart = theta[1] - theta[0]
+        sine, cosine = np.sin(apart), np.cos(apart)
+        weight = self.gravity * np.sin(theta)
+        swing = omega * omega * sine
         # (m1 + m2) l1 a1 + m2 l2 cos a2 = push_1 and l1 cos a1 + l2 a2 = push_2
-        push_1 = m2 * l2 * swing_2 - (m1 + m2) * weight_1
-        push_2 = -l1 * swing_1 - weight_2
-        acceleration_1 = (push_1 - m2 * cosine * push_2) / (l1 * (m1 + m2 * sine.square()))
+        push_1 = m2 * l2 * swing[1] - (m1 + m2) * weight[0]
+        push_2 = -l1 * swing[0] - weight[1]
+        acceleration_1 = (push_1 - m2 * cosine * push_2) / (l1 * (m1 + m2 * sine * sine))
         acceleration_2 = (push_2 - l1 * cosine * acceleration_1) / l2
-        return torch.cat([omega, torch.stack([acceleration_1, acceleration_2], -1)], -1)
+        return np.array([omega[0], omega[1], acceleration_1, acceleration_2]).T
 
     def _positions(self, angles: Float[Tensor, "b t 4"]) -> tuple[Float[Tensor, "b t 4"], Float[Tensor, "b t 4"]]:
         """Return positions (x1, y1, x2, y2) of the bobs and their velocities."""
@@ -182,7 +183,7 @@ class SwitchingPendulum:
 
 @functools.lru_cache(maxsize=1)
 def _published(world: SwitchingPendulum, steps: int) -> Float[Tensor, "1 t 4"]:
-    """Return the angles of the published start, kept because 20,000 steps of one sequence take most of a minute."""
+    """Return the angles of the published start, kept because 20,000 steps of one sequence take several seconds."""
     first = torch.deg2rad(torch.tensor([[*_PUBLISHED_START, 0.0, 0.0]], dtype=torch.float64))
     return world._solve(first, 0, steps)
 
