@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import tracemalloc
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,32 +12,9 @@ import torch
 from dynarium.data import export_dataset, import_file, make_dataset, write_arrays
 from dynarium.errors import UserError
 from dynarium.systems.multitask import MultiTask
-from dynarium.types import Trajectory
-from worlds import Drift
+from worlds import Drift, Flat
 
 SIZES = {"train": 21, "val": 6, "test": 9}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flat:
-    """A world of one state and, if wanted, three channels, beside the two states and one channel of ``Drift``."""
-
-    steps: int = 6
-    dt: float = 0.5
-    channels: int = 1
-
-    state_names = ("x",)
-    parameter_names = ()
-
-    def sample_parameters(self, n, generator):
-        return torch.zeros(n, 0, dtype=torch.float64)
-
-    def simulate(self, parameters, steps, generator):
-        return Trajectory(state=1 + torch.rand(len(parameters), steps, 1, generator=generator).double())
-
-    def render(self, trajectory):
-        level = trajectory.state[..., None, None] * 100
-        return level.expand(-1, -1, self.channels, 8, 8).to(torch.uint8)
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ class Reader:
         self.dataset, self.split, self.steps = dataset, split, steps
         self.device = torch.device(device) if device is not None else None
         self.shapes = {
-            name: (steps, *shape[1:]) if steps and len(shape) > 1 else shape for name, shape in dataset.shapes.items()
+            name: (steps, *shape[1:]) if steps and name in STEPPED else shape for name, shape in dataset.shapes.items()
         }
         self._latest = np.full(n, dataset.steps - (steps or dataset.steps))
         if steps is not None and "length" in dataset.shapes:

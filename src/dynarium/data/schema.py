@@ -105,6 +105,8 @@ def shard_file(split: str, name: str, shard: int) -> str:
 def sums(array: np.ndarray, name: str) -> dict[str, Any]:
     """Return count, sum, sum of squares, minimum and maximum of an array, per channel or per last entry."""
     axis = -3 if name == "video" else -1
+    if name in STEPPED and array.ndim == 2:  # one number a step
+        array = array[..., None]
     if array.ndim + axis <= 0:  # one number a sequence
         array, axis = array.reshape(-1, 1), -1
     inner = int(np.prod(array.shape[array.ndim + axis + 1 :], dtype=np.int64))
