@@ -107,13 +107,6 @@ def test_symplectic_steps_have_their_order_and_keep_the_energy(order, gain):
     assert drift[:, 1000:].max() < 1.01 * drift[:, :1000].max()  # it does not grow
 
 
-def test_damping_is_exact_for_a_free_particle():
-    rate = torch.full((1, 1), 0.3, dtype=torch.float64)
-    start = torch.ones(1, 1, dtype=torch.float64)
-    _, p = symplectic(lambda p: p, torch.zeros_like, start, start, TIMES, substeps=1, damping=rate)
-    assert torch.allclose(p[0, :, 0], torch.exp(-0.3 * TIMES), rtol=0, atol=1e-14)
-
-
 def test_the_implicit_midpoint_rule_has_order_four_and_keeps_quadratic_invariants():
     stiffness, x0 = stiffnesses(8), starts(8)
     truth = integrate(swing(stiffness, 0.5), x0, TIMES, rtol=1e-13, atol=1e-13)

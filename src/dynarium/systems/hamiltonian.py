@@ -1,0 +1,266 @@
+"""Hamiltonian worlds: bodies that move by q' = dH/dp, p' = -dH/dq - f dH/dp, drawn as soft discs.
+
+The equations of one kind of system (mass on a spring, pendulum, ...) are a ``Mechanics``; everything that all kinds share,
+from the integration to the pictures, is here.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from dynarium.errors import UserError
+from dynarium.rendering import soft_discs
+from dynarium.systems.checks import check_positive, check_range
+from dynarium.systems.integrators import integrate, symplectic
+from dynarium.systems.mechanics import Mechanics, disc_radius, uniform
+from dynarium.types import Trajectory
+
+_EXTRA = 0.4  # how far a random offset may shift the picture, and so how much wider the canvas is, in canvases
+_TRIALS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class HamiltonianWorld:
+    """Bodies that follow Hamilton's equations with friction (Botev, Jaegle et al. 2021), drawn as soft discs.
+
+    A state holds all positions q, then all momenta p. Frame t shows state t. Initial conditions whose bodies would leave
+    the canvas are drawn again, the parameters of the sequence being kept.
+
+    Fields stored besides: ``derivative`` (dx/dt, friction included), ``offset`` (shift of the picture, in units of length),
+    ``colour`` (hue of each disc) and ``energy_error``: the largest deviation over the sequence of the energy, and of the
+    work of friction, from the energy at the start, relative to the largest kinetic energy.
+
+    Attributes:
+        mechanics: The equations, the ranges of the parameters and of the first states.
+        friction: Range of f, drawn for each sequence.
+        steps: Default number of time steps of a sequence.
+        dt: Time between two frames.
+        integrator: ``adaptive`` is exact to ``tolerance`` (and uses the exact solution where one is known); ``symplectic``
+            takes ``substeps`` steps of fixed length per frame, which is of order 4 without friction.
+        tolerance: Relative and absolute tolerance of a step of the adaptive integrator.
+        substeps: Steps per frame of the symplectic integrator.
+        energy_tolerance: Largest energy error that is accepted.
+        side: Height and width of a frame in pixels.
+        channels: 3 for red, green and blue; 1 for the bodies in white on black.
+        frames: ``binary`` for 0 and 255 as in the published sets of latent-variable models, ``grey`` for soft discs.
+        num_colors: Hues to draw from: 1 for red, 2 for red and cyan, and so on; the bodies of a sequence differ.
+        random_canvas: Shift the whole sequence by a random offset on a canvas 1.4 times as wide.
+        random_x: Range of a further shift along x, in units of length.
+        diagonal_offset: Shift by the same number along x and y, as the original does in its sets of masses on springs.
+        legacy: Row 0 of a frame is the lowest, as in the original; else the top.
+    """
+
+    mechanics: Mechanics
+    friction: tuple[float, float] = (0.0, 0.0)
+    steps: int = 30
+    dt: float = 0.1
+    integrator: Literal["adaptive", "symplectic"] = "adaptive"
+    tolerance: float = 1e-9
+    substeps: int = 10
+    energy_tolerance: float = 1e-3
+    side: int = 32
+    channels: Literal[1, 3] = 1
+    frames: Literal["binary", "grey"] = "binary"
+    num_colors: int = 1
+    random_canvas: bool = False
+    random_x: tuple[float, float] = (0.0, 0.0)
+    diagonal_offset: bool = False
+    legacy: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the configuration.
+
+        Raises:
+            UserError: A value outside its range, or fewer hues than bodies.
+        """
+        check_positive(steps=self.steps, dt=self.dt, tolerance=self.tolerance, substeps=self.substeps)
+        check_positive(energy_tolerance=self.energy_tolerance, side=self.side, num_colors=self.num_colors)
+        check_range("friction", self.friction, low=0.0)
+        check_range("random_x", self.random_x)
+        if self.side < 2:
+            raise UserError(f"side: expected at least 2 pixels, got {self.side}")
+        for name, value, known in (
+            ("integrator", self.integrator, ("adaptive", "symplectic")),
+            ("channels", self.channels, (1, 3)),
+            ("frames", self.frames, ("binary", "grey")),
+        ):
+            if value not in known:
+                raise UserError(f"{name}: expected {known[0]!r} or {known[1]!r}, got {value!r}")
+        if 1 < self.num_colors < self.mechanics.bodies or self.num_colors > 256:
+            raise UserError(
+                f"num_colors: expected 1, or {self.mechanics.bodies} bodies' worth up to 256, got {self.num_colors}"
+            )
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Name and unit of all positions, then of all momenta."""
+        return self.mechanics.state_names
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The parameters of the mechanics, and the friction."""
+        return (*self.mechanics.parameter_names, "friction")
+
+    @property
+    def simulator(self) -> "HamiltonianWorld":
+        """The same world without the ranges that only the parameters depend on: it simulates any of their values."""
+        return replace(self, mechanics=self.mechanics.neutral(), friction=(0.0, 0.0))
+
+    @property
+    def canvas(self) -> float:
+        """Half the side of the square that a frame shows, in units of length."""
+        return self.mechanics.bound * (1 + _EXTRA if self.random_canvas else 1.0)
+
+    def sample_parameters(self, n: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
+        """Draw the parameters of ``n`` sequences, all uniformly."""
+        theta = self.mechanics.sample_parameters(n, generator)
+        return torch.cat([theta, uniform(self.friction, (n, 1), generator)], 1)
+
+    def simulate(self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator) -> Trajectory:
+        """Draw initial conditions and return ``steps`` true states of each sequence.
+
+        Raises:
+            UserError: No initial condition keeps the bodies on the canvas, or the energy error is too large.
+        """
+        mechanics, n = self.mechanics, len(parameters)
+        times = self.dt * torch.arange(steps, dtype=torch.float64, device=parameters.device)
+        state, work = parameters.new_empty(n, steps, len(self.state_names)), parameters.new_empty(n, steps)
+        pending = torch.arange(n, device=parameters.device)
+        for _ in range(_TRIALS):
+            rows = parameters[pending]
+            first = mechanics.first_state(rows[:, :-1], generator)
+            state[pending], work[pending] = self._solve(first, rows, times)
+            pending = pending[~self._inside(state[pending], rows)]
+            if not len(pending):
+                break
+        else:
+            seen = dict(zip(self.parameter_names, parameters[pending[0]].tolist(), strict=True))
+            raise UserError(f"mechanics: no first state in {_TRIALS} keeps the bodies on the canvas with {seen}")
+        theta, friction = parameters[:, None, :-1], parameters[:, None, -1:]
+        q, p = state.chunk(2, -1)
+        velocity = mechanics.velocity(q, p, theta)
+        kinetic = mechanics.kinetic(q, p, theta)
+        energy = kinetic + mechanics.potential(q, theta) + work
+        error = (energy - energy[:, :1]).abs().amax(1) / kinetic.amax(1).clamp(min=1e-300)
+        self._check_energy(error, parameters)
+        extra = {
+            "derivative": torch.cat([velocity, mechanics.force(q, p, theta) - friction * velocity], -1),
+            "offset": self._offset(n, generator),
+            "colour": self._colour(n, generator),
+            "energy_error": error[:, None],
+        }
+        return Trajectory(state=state, parameter=parameters, extra=extra)
+
+    def render(self, trajectory: Trajectory) -> UInt8[Tensor, "b t c h w"]:
+        """Draw the frames."""
+        assert trajectory.parameter is not None
+        theta = trajectory.parameter[:, :-1]
+        q = trajectory.state.chunk(2, -1)[0]
+        places = self.mechanics.places(q, theta[:, None]) + trajectory.extra["offset"][:, None, None]
+        width = 2 * self.canvas
+        return soft_discs(
+            (places + self.canvas) / width,
+            disc_radius(self.mechanics.masses(theta)) / width,
+            trajectory.extra["colour"].long(),
+            self.side,
+            num_colors=self.num_colors,
+            channels=self.channels,
+            frames=self.frames,
+            upside_down=self.legacy,
+        )
+
+    def _solve(
+        self, first: Float[Tensor, "b n"], parameters: Float[Tensor, "b q"], times: Float[Tensor, " t"]
+    ) -> tuple[Float[Tensor, "b t n"], Float[Tensor, "b t"]]:
+        """Return the states and the work of friction up to each of them."""
+        free = self._solve_free(first, parameters[:, :-1], times)
+        if free is None:
+            return self._solve_any(first, parameters, times)
+        work = free.new_zeros(free.shape[:2])
+        rubbed = parameters[:, -1].nonzero()[:, 0]
+        if len(rubbed):
+            free[rubbed], work[rubbed] = self._solve_any(first[rubbed], parameters[rubbed], times)
+        return free, work
+
+    def _solve_free(self, first: Tensor, theta: Tensor, times: Tensor) -> Tensor | None:
+        """Return the motion without friction, by the formula or by leapfrogs; ``None`` if neither applies."""
+        mechanics = self.mechanics
+        if self.integrator == "adaptive":
+            return mechanics.solution(first, theta, times)
+        if not mechanics.separable:
+            return None
+        q, p = first.chunk(2, -1)
+        motion = symplectic(
+            lambda p: mechanics.velocity(q, p, theta),
+            lambda q: mechanics.force(q, p, theta),
+            q,
+            p,
+            times,
+            substeps=self.substeps,
+        )
+        return torch.cat(motion, -1)
+
+    def _solve_any(self, first: Tensor, parameters: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Integrate the motion with friction; its work is integrated along with the state."""
+        start = torch.cat([first, torch.zeros_like(first[:, :1])], 1)
+        method = "adaptive" if self.integrator == "adaptive" else "midpoint"
+        motion = integrate(
+            lambda x, _: self._flow(x, parameters),
+            start,
+            times,
+            rtol=self.tolerance,
+            atol=self.tolerance,
+            method=method,
+            substeps=self.substeps,
+        )
+        return motion[..., :-1], motion[..., -1]
+
+    def _flow(self, x: Float[Tensor, "b m"], parameters: Float[Tensor, "b q"]) -> Float[Tensor, "b m"]:
+        theta, friction = parameters[:, :-1], parameters[:, -1:]
+        half = x.shape[1] // 2
+        q, p = x[:, :half], x[:, half : 2 * half]
+        velocity = self.mechanics.velocity(q, p, theta)
+        drag = friction * velocity
+        work = (drag * velocity).sum(1, keepdim=True)
+        return torch.cat([velocity, self.mechanics.force(q, p, theta) - drag, work], 1)
+
+    def _inside(self, state: Float[Tensor, "b t n"], parameters: Float[Tensor, "b q"]) -> Bool[Tensor, " b"]:
+        theta = parameters[:, :-1]
+        places = self.mechanics.places(state.chunk(2, -1)[0], theta[:, None])
+        reach = places.abs().amax((1, 3)) + disc_radius(self.mechanics.masses(theta))
+        return (reach <= self.mechanics.bound * (1 + 1e-9)).all(1)
+
+    def _check_energy(self, error: Float[Tensor, " b"], parameters: Float[Tensor, "b q"]) -> None:
+        worst = int(error.argmax()) if len(error) else 0
+        if len(error) and not bool(error[worst] <= self.energy_tolerance):
+            remedy = {"adaptive": "a smaller tolerance", "symplectic": "more substeps, a smaller dt"}[self.integrator]
+            setting = {"adaptive": f"tolerance {self.tolerance:g}", "symplectic": f"substeps {self.substeps}"}
+            seen = ", ".join(
+                f"{name}={value:.3g}"
+                for name, value in zip(self.parameter_names, parameters[worst].tolist(), strict=True)
+            )
+            raise UserError(
+                f"dt: the {self.integrator} integrator with dt {self.dt:g} and {setting[self.integrator]} takes too large "
+                f"steps: the energy is off by {float(error[worst]):.2g} of the kinetic energy ({seen}), accepted is "
+                f"energy_tolerance {self.energy_tolerance:g}; take {remedy} or the adaptive integrator"
+            )
+
+    def _offset(self, n: int, generator: torch.Generator) -> Float[Tensor, "b 2"]:
+        offset = torch.zeros(n, 2, dtype=torch.float64, device=generator.device)
+        if self.random_canvas:
+            most = _EXTRA * self.mechanics.bound
+            shift = uniform((-most, most), (n, 2), generator)
+            offset += shift[:, :1] if self.diagonal_offset else shift
+        if any(self.random_x):
+            offset[:, 0] += uniform(self.random_x, (n,), generator)
+        return offset
+
+    def _colour(self, n: int, generator: torch.Generator) -> UInt8[Tensor, "b k"]:
+        bodies = self.mechanics.bodies
+        if self.num_colors == 1:
+            return torch.zeros(n, bodies, dtype=torch.uint8, device=generator.device)
+        order = torch.rand(n, self.num_colors, device=generator.device, generator=generator).argsort(1)
+        return order[:, :bodies].to(torch.uint8)
