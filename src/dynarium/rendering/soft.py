@@ -111,18 +111,20 @@ def _composite(
     opaque: bool,
 ) -> list[Float[Tensor, "n w w"]]:
     """Return the first ``shown`` channels at the pixels (x, y); if ``opaque`` how much of the ground is hidden."""
-    clear, channels = None, [None] * shown
+    clear, channels = torch.ones((), dtype=middle.dtype, device=middle.device), []
     for k in range(middle.shape[1]):
         dx, dy = (middle[:, k, :1] - x).square(), (middle[:, k, 1:] - y).square()
         distance = (dx[:, None, :] + dy[:, :, None]).sqrt_()
         mask = _exp(distance.sub_(radius[:, k, None, None]).mul_(SHARPNESS)).add_(1).reciprocal_()
-        weight = mask if clear is None else clear * mask
+        weight = clear * mask if k else mask
         if not opaque:
             for c in range(shown):
                 part = weight * colour[:, k, c, None, None]
-                channels[c] = part if k == 0 else channels[c].add_(part)
-        clear = 1 - mask if clear is None else clear * (1 - mask)
-    assert clear is not None
+                if k:
+                    channels[c] += part
+                else:
+                    channels.append(part)
+        clear = clear * (1 - mask) if k else 1 - mask
     if opaque:
         return [1 - clear]
     return [value.add_(clear * ground) for value, ground in zip(channels, GROUND, strict=False)]

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from dynarium.systems.checks import check_range
 from dynarium.systems.hamiltonian import HamiltonianWorld
-from dynarium.systems.mechanics import annulus, check_positive_range, uniform
+from dynarium.systems.mechanics import Array, Flow, annulus, check_positive_range, columns, library, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +86,29 @@ class DoublePendulum:
         """Draw a first state (q1, q2, p1, p2) for each row of parameters."""
         return annulus(self.radius, self.uniform_annulus, (len(theta), 2), generator).mT.flatten(1)
 
-    def kinetic(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b"]:
-        """Return the first term of H, which is p . velocity / 2."""
-        return (p * self.velocity(q, p, theta)).sum(-1) / 2
+    def flow(self, theta: Float[Array, "*b q"]) -> Flow:
+        """Return the derivatives of H.
+
+        With u_i = p_i / l_i, a = u1 - u2 cos d and b = (m1 + m2) / m2 u2 - u1 cos d, the kinetic energy is N / (2 D) where
+        N = u1 a + u2 b. So the velocities are a / (l1 D) and b / (l2 D), and the kinetic part of -dH/dq1, which is that of
+        dH/dq2, is (N m2 sin d cos d / D - u1 u2 sin d) / D.
+        """
+        m1, m2, g, l1, l2 = (theta[..., i] for i in range(5))
+        ratio, first_weight, second_weight = (m1 + m2) / m2, (m1 + m2) * g * l1, m2 * g * l2
+        inverse1, inverse2 = 1 / l1, 1 / l2
+        sin, cos = library(theta).sin, library(theta).cos
+
+        def at(q: Any, p: Any) -> tuple[Any, Any]:
+            q1, q2 = q[..., 0], q[..., 1]
+            u1, u2 = p[..., 0] * inverse1, p[..., 1] * inverse2
+            sine, cosine = sin(q1 - q2), cos(q1 - q2)
+            inverse = 1 / (m1 + m2 * sine * sine)
+            a, b = u1 - u2 * cosine, ratio * u2 - u1 * cosine
+            turn = ((u1 * a + u2 * b) * (m2 * cosine * inverse) - u1 * u2) * sine * inverse
+            velocity = columns(a * inverse1 * inverse, b * inverse2 * inverse)
+            return velocity, columns(turn - first_weight * sin(q1), -turn - second_weight * sin(q2))
+
+        return at
 
     def potential(self, q: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]) -> Float[Tensor, "*b"]:
         """Return -(m1 + m2) g l1 cos q1 - m2 g l2 cos q2."""
@@ -97,42 +116,7 @@ class DoublePendulum:
         q1, q2 = q.unbind(-1)
         return -(m1 + m2) * g * l1 * q1.cos() - m2 * g * l2 * q2.cos()
 
-    def velocity(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b m"]:
-        """Return dH/dp1 = (l2 p1 - l1 p2 cos d) / (l1^2 l2 D) and dH/dp2."""
-        m1, m2, _, l1, l2 = theta.unbind(-1)
-        d = q[..., 0] - q[..., 1]
-        u1, u2 = p[..., 0] / l1, p[..., 1] / l2
-        cosine, denominator = d.cos(), m1 + m2 * d.sin().square()
-        first = (u1 - u2 * cosine) / (l1 * denominator)
-        second = ((m1 + m2) / m2 * u2 - u1 * cosine) / (l2 * denominator)
-        return torch.stack([first, second], -1)
-
-    def force(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b m"]:
-        """Return -dH/dq: the kinetic energy N / (2 D) gives +-(u1 u2 sin d / D - N m2 sin d cos d / D^2).
-
-        Here u_i = p_i / l_i and N = u1^2 + (m1 + m2) / m2 u2^2 - 2 u1 u2 cos d.
-        """
-        m1, m2, g, l1, l2 = theta.unbind(-1)
-        q1, q2 = q.unbind(-1)
-        u1, u2 = p[..., 0] / l1, p[..., 1] / l2
-        d = q1 - q2
-        sine, cosine = d.sin(), d.cos()
-        denominator = m1 + m2 * sine.square()
-        product = u1 * u2
-        numerator = u1.square() + (m1 + m2) / m2 * u2.square() - 2 * product * cosine
-        turn = sine / denominator * (product - numerator * m2 * cosine / denominator)
-        return torch.stack(
-            [-turn - (m1 + m2) * g * l1 * q1.sin(), turn - m2 * g * l2 * q2.sin()],
-            -1,
-        )
-
-    def solution(
-        self, state: Float[Tensor, "b n"], theta: Float[Tensor, "b q"], times: Float[Tensor, " t"]
-    ) -> None:
+    def solution(self, state: Float[Tensor, "b n"], theta: Float[Tensor, "b q"], times: Float[Tensor, " t"]) -> None:
         """Return nothing: there is no formula."""
 
     def places(self, q: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]) -> Float[Tensor, "*b k 2"]:
@@ -166,9 +150,7 @@ def double_pendulum_g(gravity: float) -> HamiltonianWorld:
 
 def double_pendulum_light() -> HamiltonianWorld:
     """Return the double pendulum under a gravity of 2 that the published code has besides its sets."""
-    mechanics = DoublePendulum(
-        m=(2.0, 2.0), g=(2.0, 2.0), l=(1.25, 1.25), radius=(0.2, 2.3), uniform_annulus=True
-    )
+    mechanics = DoublePendulum(m=(2.0, 2.0), g=(2.0, 2.0), l=(1.25, 1.25), radius=(0.2, 2.3), uniform_annulus=True)
     return HamiltonianWorld(mechanics=mechanics, random_canvas=True)
 
 

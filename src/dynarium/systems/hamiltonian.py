@@ -4,8 +4,9 @@ The equations of one kind of system (mass on a spring, pendulum, ...) are a ``Me
 from the integration to the pictures, is here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -14,8 +15,8 @@ from torch import Tensor
 from dynarium.errors import UserError
 from dynarium.rendering import soft_discs
 from dynarium.systems.checks import check_positive, check_range
-from dynarium.systems.integrators import integrate, symplectic
-from dynarium.systems.mechanics import Mechanics, disc_radius, uniform
+from dynarium.systems.integrators import integrate, integrate_arrays, symplectic
+from dynarium.systems.mechanics import Array, Mechanics, disc_radius, library, uniform
 from dynarium.types import Trajectory
 
 _EXTRA = 0.4  # how far a random offset may shift the picture, and so how much wider the canvas is, in canvases
@@ -141,13 +142,13 @@ class HamiltonianWorld:
             raise UserError(f"mechanics: no first state in {_TRIALS} keeps the bodies on the canvas with {seen}")
         theta, friction = parameters[:, None, :-1], parameters[:, None, -1:]
         q, p = state.chunk(2, -1)
-        velocity = mechanics.velocity(q, p, theta)
-        kinetic = mechanics.kinetic(q, p, theta)
+        velocity, force = mechanics.flow(theta)(q, p)
+        kinetic = (p * velocity).sum(-1) / 2
         energy = kinetic + mechanics.potential(q, theta) + work
         error = (energy - energy[:, :1]).abs().amax(1) / kinetic.amax(1).clamp(min=1e-300)
         self._check_energy(error, parameters)
         extra = {
-            "derivative": torch.cat([velocity, mechanics.force(q, p, theta) - friction * velocity], -1),
+            "derivative": torch.cat([velocity, force - friction * velocity], -1),
             "offset": self._offset(n, generator),
             "colour": self._colour(n, generator),
             "energy_error": error[:, None],
@@ -176,56 +177,59 @@ class HamiltonianWorld:
         self, first: Float[Tensor, "b n"], parameters: Float[Tensor, "b q"], times: Float[Tensor, " t"]
     ) -> tuple[Float[Tensor, "b t n"], Float[Tensor, "b t"]]:
         """Return the states and the work of friction up to each of them."""
-        free = self._solve_free(first, parameters[:, :-1], times)
-        if free is None:
-            return self._solve_any(first, parameters, times)
-        work = free.new_zeros(free.shape[:2])
-        rubbed = parameters[:, -1].nonzero()[:, 0]
-        if len(rubbed):
-            free[rubbed], work[rubbed] = self._solve_any(first[rubbed], parameters[rubbed], times)
-        return free, work
+        states = first.new_empty(len(first), len(times), first.shape[1])
+        work = states.new_zeros(states.shape[:2])
+        rubbed = parameters[:, -1] > 0
+        for with_friction, mine in ((False, (~rubbed).nonzero()[:, 0]), (True, rubbed.nonzero()[:, 0])):
+            if not len(mine):
+                continue
+            start, rows = first[mine], parameters[mine]
+            if with_friction:  # its work is integrated along with the state
+                motion = self._integrate(torch.cat([start, torch.zeros_like(start[:, :1])], 1), rows, times)
+                states[mine], work[mine] = motion[..., :-1], motion[..., -1]
+            else:
+                free = self._formula(start, rows[:, :-1], times)
+                states[mine] = self._integrate(start, rows, times) if free is None else free
+        return states, work
 
-    def _solve_free(self, first: Tensor, theta: Tensor, times: Tensor) -> Tensor | None:
-        """Return the motion without friction, by the formula or by leapfrogs; ``None`` if neither applies."""
-        mechanics = self.mechanics
+    def _formula(
+        self, first: Float[Tensor, "b n"], theta: Float[Tensor, "b q"], times: Float[Tensor, " t"]
+    ) -> Float[Tensor, "b t n"] | None:
+        """Return the motion without friction by the exact solution or by leapfrogs; ``None`` if neither applies."""
         if self.integrator == "adaptive":
-            return mechanics.solution(first, theta, times)
-        if not mechanics.separable:
+            return self.mechanics.solution(first, theta, times)
+        if not self.mechanics.separable:
             return None
+        flow = self.mechanics.flow(theta)
         q, p = first.chunk(2, -1)
-        motion = symplectic(
-            lambda p: mechanics.velocity(q, p, theta),
-            lambda q: mechanics.force(q, p, theta),
-            q,
-            p,
-            times,
-            substeps=self.substeps,
-        )
+        motion = symplectic(lambda p: flow(q, p)[0], lambda q: flow(q, p)[1], q, p, times, substeps=self.substeps)
         return torch.cat(motion, -1)
 
-    def _solve_any(self, first: Tensor, parameters: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        """Integrate the motion with friction; its work is integrated along with the state."""
-        start = torch.cat([first, torch.zeros_like(first[:, :1])], 1)
-        method = "adaptive" if self.integrator == "adaptive" else "midpoint"
-        motion = integrate(
-            lambda x, _: self._flow(x, parameters),
-            start,
-            times,
-            rtol=self.tolerance,
-            atol=self.tolerance,
-            method=method,
-            substeps=self.substeps,
+    def _integrate(
+        self, first: Float[Tensor, "b m"], parameters: Float[Tensor, "b q"], times: Float[Tensor, " t"]
+    ) -> Float[Tensor, "b t m"]:
+        if self.integrator == "symplectic":
+            rates = self._rates(parameters, first.shape[1])
+            return integrate(lambda x, _: rates(x), first, times, method="midpoint", substeps=self.substeps)
+        rates = self._rates(parameters.cpu().numpy(), first.shape[1])
+        states = integrate_arrays(
+            lambda x, _: rates(x), first.cpu().numpy(), times.cpu().numpy(), rtol=self.tolerance, atol=self.tolerance
         )
-        return motion[..., :-1], motion[..., -1]
+        return torch.from_numpy(states).to(first.device)
 
-    def _flow(self, x: Float[Tensor, "b m"], parameters: Float[Tensor, "b q"]) -> Float[Tensor, "b m"]:
-        theta, friction = parameters[:, :-1], parameters[:, -1:]
-        half = x.shape[1] // 2
-        q, p = x[:, :half], x[:, half : 2 * half]
-        velocity = self.mechanics.velocity(q, p, theta)
-        drag = friction * velocity
-        work = (drag * velocity).sum(1, keepdim=True)
-        return torch.cat([velocity, self.mechanics.force(q, p, theta) - drag, work], 1)
+    def _rates(self, parameters: Float[Array, "b q"], size: int) -> Callable[[Any], Any]:
+        """Return dx/dt as a function of the state; of the state and the work of friction if ``size`` is odd."""
+        flow, friction = self.mechanics.flow(parameters[:, :-1]), parameters[:, -1:]
+        half, join = size // 2, library(parameters).concatenate
+
+        def rates(x: Any) -> Any:
+            velocity, force = flow(x[:, :half], x[:, half : 2 * half])
+            if size == 2 * half:
+                return join((velocity, force), 1)
+            drag = friction * velocity
+            return join((velocity, force - drag, (drag * velocity).sum(1)[:, None]), 1)
+
+        return rates
 
     def _inside(self, state: Float[Tensor, "b t n"], parameters: Float[Tensor, "b q"]) -> Bool[Tensor, " b"]:
         theta = parameters[:, :-1]

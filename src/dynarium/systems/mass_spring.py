@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dynarium.systems.checks import check_positive, check_range
+from dynarium.systems.checks import check_range
 from dynarium.systems.hamiltonian import HamiltonianWorld
-from dynarium.systems.mechanics import annulus, check_positive_range, uniform
+from dynarium.systems.mechanics import Array, Flow, annulus, check_positive_range, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,27 +78,14 @@ class MassSpring:
         u, v = annulus(self.radius, self.uniform_annulus, (len(theta),), generator).unbind(-1)
         return torch.stack([u, v * (k * m).sqrt()], -1)
 
-    def kinetic(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b"]:
-        """Return p^2 / (2 m)."""
-        return p[..., 0].square() / (2 * theta[..., 0])
+    def flow(self, theta: Float[Array, "*b q"]) -> Flow:
+        """Return p / m and -k q."""
+        m, k = theta[..., :1], theta[..., 1:]
+        return lambda q, p: (p / m, -k * q)
 
     def potential(self, q: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]) -> Float[Tensor, "*b"]:
         """Return k q^2 / 2."""
         return theta[..., 1] * q[..., 0].square() / 2
-
-    def velocity(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b m"]:
-        """Return p / m."""
-        return p / theta[..., :1]
-
-    def force(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b m"]:
-        """Return -k q."""
-        return -theta[..., 1:] * q
 
     def solution(
         self, state: Float[Tensor, "b n"], theta: Float[Tensor, "b q"], times: Float[Tensor, " t"]
@@ -131,17 +118,13 @@ def mass_spring_suite() -> HamiltonianWorld:
 
 def mass_spring_k(stiffness: float) -> HamiltonianWorld:
     """Return a mass on a spring of a given stiffness, somewhere on a wide canvas."""
-    return HamiltonianWorld(
-        mechanics=MassSpring(k=(stiffness, stiffness)), random_canvas=True, random_x=(0.0, 1.0)
-    )
+    return HamiltonianWorld(mechanics=MassSpring(k=(stiffness, stiffness)), random_canvas=True, random_x=(0.0, 1.0))
 
 
 def mass_spring_friction(friction: float) -> HamiltonianWorld:
     """Return a mass on a spring with a given friction, somewhere on a wide canvas."""
     mechanics = MassSpring(m=(0.5, 0.5), uniform_annulus=True)
-    return HamiltonianWorld(
-        mechanics=mechanics, friction=(friction, friction), random_canvas=True, random_x=(0.0, 1.0)
-    )
+    return HamiltonianWorld(mechanics=mechanics, friction=(friction, friction), random_canvas=True, random_x=(0.0, 1.0))
 
 
 def mass_spring_colors() -> HamiltonianWorld:

@@ -1,13 +1,20 @@
 """The contract of the equations of a Hamiltonian system, and the draws that the kinds of systems share."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dynarium.errors import UserError
 from dynarium.systems.checks import check_range
+
+Array = Tensor | np.ndarray
+
+Flow = Callable[[Any, Any], tuple[Any, Any]]
+"""dH/dp and -dH/dq at positions q and momenta p, whatever arrays these are."""
 
 
 @runtime_checkable
@@ -55,26 +62,12 @@ class Mechanics(Protocol):
         """Draw a first state (q, p) for each row of parameters."""
         ...
 
-    def kinetic(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b"]:
-        """Return the kinetic energy."""
+    def flow(self, theta: Float[Array, "*b q"]) -> Flow:
+        """Return the equations of motion for given parameters, which work on tensors and on NumPy arrays alike."""
         ...
 
     def potential(self, q: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]) -> Float[Tensor, "*b"]:
-        """Return the potential energy."""
-        ...
-
-    def velocity(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b m"]:
-        """Return dH/dp."""
-        ...
-
-    def force(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b m"]:
-        """Return -dH/dq."""
+        """Return the potential energy; the kinetic energy is p . dH/dp / 2 in all these systems."""
         ...
 
     def solution(
@@ -92,19 +85,27 @@ class Mechanics(Protocol):
         ...
 
 
+def library(x: Array) -> Any:
+    """Return the module whose functions work on ``x``: ``torch`` or ``numpy``."""
+    return torch if isinstance(x, Tensor) else np
+
+
+def columns(*parts: Array) -> Any:
+    """Put numbers side by side along a new last dimension; in NumPy one per sequence, as contiguous columns."""
+    if isinstance(parts[0], Tensor):
+        return torch.stack(parts, -1)  # pyright: ignore[reportArgumentType]
+    return np.array(parts).T
+
+
 def disc_radius(mass: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
     """Return the radius of a disc whose area is its mass."""
     return (mass / torch.pi).sqrt()
 
 
-def uniform(
-    bounds: tuple[float, float], shape: tuple[int, ...], generator: torch.Generator
-) -> Float[Tensor, "..."]:
+def uniform(bounds: tuple[float, float], shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "..."]:
     """Draw from U(low, high)."""
     low, high = bounds
-    return low + (high - low) * torch.rand(
-        *shape, dtype=torch.float64, device=generator.device, generator=generator
-    )
+    return low + (high - low) * torch.rand(*shape, dtype=torch.float64, device=generator.device, generator=generator)
 
 
 def annulus(

@@ -3,7 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from torch import Tensor
 from dynarium.errors import UserError
 from dynarium.systems.checks import check_positive, check_range
 from dynarium.systems.hamiltonian import HamiltonianWorld
-from dynarium.systems.mechanics import check_positive_range, uniform
+from dynarium.systems.mechanics import Array, Flow, check_positive_range, columns, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,60 +102,44 @@ class NBody:
         x, y = first[:, :1], first[:, 1:]
         q = torch.stack([x * turns.cos() - y * turns.sin(), x * turns.sin() + y * turns.cos()], -1)
         clockwise = torch.stack([q[..., 1], -q[..., 0]], -1) / radius[:, None, None]
-        return torch.cat([q, clockwise * self._momentum(radius, theta)[:, None, None]], 1).flatten(1)
-
-    def _momentum(self, radius: Float[Tensor, " b"], theta: Float[Tensor, "b q"]) -> Float[Tensor, " b"]:
-        if self.orbit == "legacy":
-            return 0.5 / radius.sqrt()
         mass, g = theta[:, :-1], theta[:, -1]
-        if self.count == 2:
-            # Relative speed on a circle of diameter 2 r, times the reduced mass.
-            return (g * mass.sum(1) / (2 * radius)).sqrt() * mass.prod(1) / mass.sum(1)
-        # On a ring of equal bodies, the pull of the others towards the middle is g m^2 / r^2 times this sum.
-        pull = sum(0.25 / math.sin(math.pi * j / self.count) for j in range(1, self.count))
-        mean = mass.mean(1)
-        return mean * (pull * g * mean / radius).sqrt()
+        if self.orbit == "legacy":
+            p = clockwise * (0.5 / radius.sqrt())[:, None, None]
+        else:
+            # On a ring of equal bodies the others pull towards the middle with g m / r^2 times this sum.
+            pull = sum(0.25 / math.sin(math.pi * j / self.count) for j in range(1, self.count))
+            v = clockwise * (pull * g * mass.mean(1) / radius).sqrt()[:, None, None]
+            drift = (mass[..., None] * v).sum(1, keepdim=True) / mass.sum(1)[:, None, None]
+            p = mass[..., None] * (v - drift)
+        return torch.cat([q, p], 1).flatten(1)
 
-    def kinetic(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b"]:
-        """Return sum_i |p_i|^2 / (2 m_i)."""
-        return (p * self.velocity(q, p, theta)).sum(-1) / 2
+    def flow(self, theta: Float[Array, "*b q"]) -> Flow:
+        """Return p_i / m_i, and the pulls g m_i m_j (q_j - q_i) / |q_i - q_j|^3 on each body, summed over the others."""
+        mass, g = [theta[..., i] for i in range(self.count)], theta[..., -1]
+        pairs = [(i, j, g * mass[i] * mass[j]) for i, j in itertools.combinations(range(self.count), 2)]
+        inertia = columns(*(mass[i // 2] for i in range(2 * self.count)))
+
+        def at(q: Any, p: Any) -> tuple[Any, Any]:
+            pulls: list[Any] = [0.0] * (2 * self.count)
+            for i, j, strength in pairs:
+                x, y = q[..., 2 * i] - q[..., 2 * j], q[..., 2 * i + 1] - q[..., 2 * j + 1]
+                pull = strength / (x * x + y * y) ** 1.5
+                x, y = x * pull, y * pull
+                for index, part in ((2 * i, -x), (2 * i + 1, -y), (2 * j, x), (2 * j + 1, y)):
+                    pulls[index] = pulls[index] + part
+            return p / inertia, columns(*pulls)
+
+        return at
 
     def potential(self, q: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]) -> Float[Tensor, "*b"]:
         """Return -sum_{i<j} g m_i m_j / |q_i - q_j|."""
-        gap, strength, _ = self._pairs(q, theta)
-        return -(strength / gap.norm(dim=-1)).sum(-1)
+        place, energy = self.places(q, theta), torch.zeros_like(q[..., 0])
+        for i, j in itertools.combinations(range(self.count), 2):
+            strength = theta[..., -1] * theta[..., i] * theta[..., j]
+            energy -= strength / (place[..., i, :] - place[..., j, :]).norm(dim=-1)
+        return energy
 
-    def velocity(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b m"]:
-        """Return p_i / m_i."""
-        return p / theta[..., :-1].repeat_interleave(2, -1)
-
-    def force(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b m"]:
-        """Return the pulls g m_i m_j (q_j - q_i) / |q_i - q_j|^3 on each body, summed over the others."""
-        gap, strength, ends = self._pairs(q, theta)
-        pull = gap * (strength / gap.square().sum(-1) ** 1.5)[..., None]
-        if self.count == 2:
-            return torch.cat([-pull, pull], -2).flatten(-2)
-        pulls = torch.zeros_like(q).unflatten(-1, (self.count, 2))
-        return pulls.index_add(-2, ends[0], pull, alpha=-1).index_add(-2, ends[1], pull).flatten(-2)
-
-    def _pairs(
-        self, q: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> tuple[Float[Tensor, "*b j 2"], Float[Tensor, "*#b j"], Tensor]:
-        """Return q_i - q_j and g m_i m_j of each pair i < j, and the pairs [2, j]."""
-        ends = torch.tensor(list(itertools.combinations(range(self.count), 2)), device=q.device).T
-        place = q.unflatten(-1, (self.count, 2))
-        strength = theta[..., -1:] * theta[..., ends[0]] * theta[..., ends[1]]
-        return place[..., ends[0], :] - place[..., ends[1], :], strength, ends
-
-    def solution(
-        self, state: Float[Tensor, "b n"], theta: Float[Tensor, "b q"], times: Float[Tensor, " t"]
-    ) -> None:
+    def solution(self, state: Float[Tensor, "b n"], theta: Float[Tensor, "b q"], times: Float[Tensor, " t"]) -> None:
         """Return nothing: there is no formula."""
 
     def places(self, q: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]) -> Float[Tensor, "*b k 2"]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dynarium.systems.checks import check_range
 from dynarium.systems.hamiltonian import HamiltonianWorld
-from dynarium.systems.mechanics import annulus, check_positive_range, uniform
+from dynarium.systems.mechanics import Array, Flow, annulus, check_positive_range, library, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,32 +79,18 @@ class Pendulum:
         """Draw a first state (q, p) for each row of parameters."""
         return annulus(self.radius, self.uniform_annulus, (len(theta),), generator)
 
-    def kinetic(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b"]:
-        """Return p^2 / (2 m l^2)."""
-        m, _, length = theta.unbind(-1)
-        return p[..., 0].square() / (2 * m * length.square())
+    def flow(self, theta: Float[Array, "*b q"]) -> Flow:
+        """Return p / (m l^2) and -m g l sin q."""
+        m, g, length = theta[..., :1], theta[..., 1:2], theta[..., 2:]
+        inertia, weight = m * length**2, m * g * length
+        sin = library(theta).sin
+        return lambda q, p: (p / inertia, -weight * sin(q))
 
     def potential(self, q: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]) -> Float[Tensor, "*b"]:
         """Return m g l (1 - cos q)."""
         return theta.prod(-1) * (1 - q[..., 0].cos())
 
-    def velocity(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b m"]:
-        """Return p / (m l^2)."""
-        return p / (theta[..., :1] * theta[..., 2:].square())
-
-    def force(
-        self, q: Float[Tensor, "*b m"], p: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]
-    ) -> Float[Tensor, "*b m"]:
-        """Return -m g l sin q."""
-        return -theta.prod(-1, keepdim=True) * q.sin()
-
-    def solution(
-        self, state: Float[Tensor, "b n"], theta: Float[Tensor, "b q"], times: Float[Tensor, " t"]
-    ) -> None:
+    def solution(self, state: Float[Tensor, "b n"], theta: Float[Tensor, "b q"], times: Float[Tensor, " t"]) -> None:
         """Return nothing: the formula needs elliptic functions."""
 
     def places(self, q: Float[Tensor, "*b m"], theta: Float[Tensor, "*#b q"]) -> Float[Tensor, "*b k 2"]:
