@@ -129,18 +129,18 @@ class DoublePendulum:
         return theta[:, :2]
 
 
-def double_pendulum() -> HamiltonianWorld:
+def double_pendulum() -> HamiltonianWorld[DoublePendulum]:
     """Return a double pendulum of two colours (Jiang et al. 2023, the single set)."""
     return HamiltonianWorld(mechanics=DoublePendulum(), channels=3, num_colors=2)
 
 
-def double_pendulum_suite() -> HamiltonianWorld:
+def double_pendulum_suite() -> HamiltonianWorld[DoublePendulum]:
     """Return a double pendulum as in the Hamiltonian suite: equal bobs (Botev, Jaegle et al. 2021)."""
     mechanics = DoublePendulum(m=(0.5, 0.5), l=(1.0, 1.0))
     return HamiltonianWorld(mechanics=mechanics, channels=3, frames="grey", num_colors=2)
 
 
-def double_pendulum_g(gravity: float) -> HamiltonianWorld:
+def double_pendulum_g(gravity: float) -> HamiltonianWorld[DoublePendulum]:
     """Return a heavy, slow double pendulum under a given gravity, somewhere on a wide canvas."""
     mechanics = DoublePendulum(
         m=(5.0, 8.0), g=(gravity, gravity), l=(2.5, 3.0), radius=(1.5, 2.5), uniform_annulus=True
@@ -148,13 +148,13 @@ def double_pendulum_g(gravity: float) -> HamiltonianWorld:
     return HamiltonianWorld(mechanics=mechanics, random_canvas=True)
 
 
-def double_pendulum_light() -> HamiltonianWorld:
+def double_pendulum_light() -> HamiltonianWorld[DoublePendulum]:
     """Return the double pendulum under a gravity of 2 that the published code has besides its sets."""
     mechanics = DoublePendulum(m=(2.0, 2.0), g=(2.0, 2.0), l=(1.25, 1.25), radius=(0.2, 2.3), uniform_annulus=True)
     return HamiltonianWorld(mechanics=mechanics, random_canvas=True)
 
 
-def double_pendulum_colors() -> HamiltonianWorld:
+def double_pendulum_colors() -> HamiltonianWorld[DoublePendulum]:
     """Return coloured double pendulums as in the Hamiltonian suite, in grey levels (Botev, Jaegle et al. 2021)."""
     return HamiltonianWorld(
         mechanics=DoublePendulum(g=(2.5, 4.0), radius=(1.0, 2.5), uniform_annulus=True),
@@ -167,6 +167,6 @@ def double_pendulum_colors() -> HamiltonianWorld:
     )
 
 
-def double_pendulum_colors_friction() -> HamiltonianWorld:
+def double_pendulum_colors_friction() -> HamiltonianWorld[DoublePendulum]:
     """Return coloured double pendulums with friction (Botev, Jaegle et al. 2021)."""
     return replace(double_pendulum_colors(), friction=(0.05, 0.05))

@@ -6,7 +6,7 @@ from the integration to the pictures, is here.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -20,11 +20,13 @@ from dynarium.systems.mechanics import Array, Mechanics, disc_radius, library, u
 from dynarium.types import Trajectory
 
 _EXTRA = 0.4  # how far a random offset may shift the picture, and so how much wider the canvas is, in canvases
-_TRIALS = 1000
+_TRIALS = 200
+
+MechanicsT = TypeVar("MechanicsT", bound=Mechanics)
 
 
 @dataclass(frozen=True, kw_only=True)
-class HamiltonianWorld:
+class HamiltonianWorld(Generic[MechanicsT]):
     """Bodies that follow Hamilton's equations with friction (Botev, Jaegle et al. 2021), drawn as soft discs.
 
     A state holds all positions q, then all momenta p. Frame t shows state t. Initial conditions whose bodies would leave
@@ -54,7 +56,7 @@ class HamiltonianWorld:
         legacy: Row 0 of a frame is the lowest, as in the original; else the top.
     """
 
-    mechanics: Mechanics
+    mechanics: MechanicsT
     friction: tuple[float, float] = (0.0, 0.0)
     steps: int = 30
     dt: float = 0.1
@@ -91,9 +93,8 @@ class HamiltonianWorld:
             if value not in known:
                 raise UserError(f"{name}: expected {known[0]!r} or {known[1]!r}, got {value!r}")
         if 1 < self.num_colors < self.mechanics.bodies or self.num_colors > 256:
-            raise UserError(
-                f"num_colors: expected 1, or {self.mechanics.bodies} bodies' worth up to 256, got {self.num_colors}"
-            )
+            least = max(2, self.mechanics.bodies)
+            raise UserError(f"num_colors: expected 1 or at least {least} and at most 256, got {self.num_colors}")
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -106,7 +107,7 @@ class HamiltonianWorld:
         return (*self.mechanics.parameter_names, "friction")
 
     @property
-    def simulator(self) -> "HamiltonianWorld":
+    def simulator(self) -> "HamiltonianWorld[Any]":
         """The same world without the ranges that only the parameters depend on: it simulates any of their values."""
         return replace(self, mechanics=self.mechanics.neutral(), friction=(0.0, 0.0))
 
@@ -128,30 +129,26 @@ class HamiltonianWorld:
         """
         mechanics, n = self.mechanics, len(parameters)
         times = self.dt * torch.arange(steps, dtype=torch.float64, device=parameters.device)
-        state, work = parameters.new_empty(n, steps, len(self.state_names)), parameters.new_empty(n, steps)
+        state = parameters.new_empty(n, steps, len(self.state_names))
+        derivative, error = torch.empty_like(state), parameters.new_empty(n, 1)
         pending = torch.arange(n, device=parameters.device)
         for _ in range(_TRIALS):
             rows = parameters[pending]
             first = mechanics.first_state(rows[:, :-1], generator)
-            state[pending], work[pending] = self._solve(first, rows, times)
-            pending = pending[~self._inside(state[pending], rows)]
+            states, work = self._solve(first, rows, times)
+            state[pending] = states
+            derivative[pending], error[pending] = self._derivative_and_error(states, work, rows)
+            pending = pending[~self._inside(states, rows)]
             if not len(pending):
                 break
         else:
             seen = dict(zip(self.parameter_names, parameters[pending[0]].tolist(), strict=True))
             raise UserError(f"mechanics: no first state in {_TRIALS} keeps the bodies on the canvas with {seen}")
-        theta, friction = parameters[:, None, :-1], parameters[:, None, -1:]
-        q, p = state.chunk(2, -1)
-        velocity, force = mechanics.flow(theta)(q, p)
-        kinetic = (p * velocity).sum(-1) / 2
-        energy = kinetic + mechanics.potential(q, theta) + work
-        error = (energy - energy[:, :1]).abs().amax(1) / kinetic.amax(1).clamp(min=1e-300)
-        self._check_energy(error, parameters)
         extra = {
-            "derivative": torch.cat([velocity, force - friction * velocity], -1),
+            "derivative": derivative,
             "offset": self._offset(n, generator),
             "colour": self._colour(n, generator),
-            "energy_error": error[:, None],
+            "energy_error": error,
         }
         return Trajectory(state=state, parameter=parameters, extra=extra)
 
@@ -237,10 +234,26 @@ class HamiltonianWorld:
         reach = places.abs().amax((1, 3)) + disc_radius(self.mechanics.masses(theta))
         return (reach <= self.mechanics.bound * (1 + 1e-9)).all(1)
 
-    def _check_energy(self, error: Float[Tensor, " b"], parameters: Float[Tensor, "b q"]) -> None:
+    def _derivative_and_error(
+        self, state: Float[Tensor, "b t n"], work: Float[Tensor, "b t"], parameters: Float[Tensor, "b q"]
+    ) -> tuple[Float[Tensor, "b t n"], Float[Tensor, "b 1"]]:
+        """Return dx/dt and the energy error.
+
+        Raises:
+            UserError: The energy error is larger than is accepted.
+        """
+        theta, friction = parameters[:, None, :-1], parameters[:, None, -1:]
+        q, p = state.chunk(2, -1)
+        velocity, force = self.mechanics.flow(theta)(q, p)
+        kinetic = (p * velocity).sum(-1) / 2
+        energy = kinetic + self.mechanics.potential(q, theta) + work
+        error = (energy - energy[:, :1]).abs().amax(1) / kinetic.amax(1).clamp(min=1e-300)
         worst = int(error.argmax()) if len(error) else 0
         if len(error) and not bool(error[worst] <= self.energy_tolerance):
-            remedy = {"adaptive": "a smaller tolerance", "symplectic": "more substeps, a smaller dt"}[self.integrator]
+            remedy = {
+                "adaptive": "a smaller tolerance",
+                "symplectic": "more substeps, a smaller dt or the adaptive integrator",
+            }[self.integrator]
             setting = {"adaptive": f"tolerance {self.tolerance:g}", "symplectic": f"substeps {self.substeps}"}
             seen = ", ".join(
                 f"{name}={value:.3g}"
@@ -249,8 +262,9 @@ class HamiltonianWorld:
             raise UserError(
                 f"dt: the {self.integrator} integrator with dt {self.dt:g} and {setting[self.integrator]} takes too large "
                 f"steps: the energy is off by {float(error[worst]):.2g} of the kinetic energy ({seen}), accepted is "
-                f"energy_tolerance {self.energy_tolerance:g}; take {remedy} or the adaptive integrator"
+                f"energy_tolerance {self.energy_tolerance:g}; take {remedy}"
             )
+        return torch.cat([velocity, force - friction * velocity], -1), error[:, None]
 
     def _offset(self, n: int, generator: torch.Generator) -> Float[Tensor, "b 2"]:
         offset = torch.zeros(n, 2, dtype=torch.float64, device=generator.device)

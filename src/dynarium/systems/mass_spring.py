@@ -106,28 +106,28 @@ class MassSpring:
         return theta[:, :1]
 
 
-def mass_spring() -> HamiltonianWorld:
+def mass_spring() -> HamiltonianWorld[MassSpring]:
     """Return a mass on a spring (Jiang et al. 2023, the single set)."""
     return HamiltonianWorld(mechanics=MassSpring())
 
 
-def mass_spring_suite() -> HamiltonianWorld:
+def mass_spring_suite() -> HamiltonianWorld[MassSpring]:
     """Return a mass on a spring as in the Hamiltonian suite: one mass (Botev, Jaegle et al. 2021)."""
     return HamiltonianWorld(mechanics=MassSpring(m=(0.5, 0.5)), channels=3, frames="grey")
 
 
-def mass_spring_k(stiffness: float) -> HamiltonianWorld:
+def mass_spring_k(stiffness: float) -> HamiltonianWorld[MassSpring]:
     """Return a mass on a spring of a given stiffness, somewhere on a wide canvas."""
     return HamiltonianWorld(mechanics=MassSpring(k=(stiffness, stiffness)), random_canvas=True, random_x=(0.0, 1.0))
 
 
-def mass_spring_friction(friction: float) -> HamiltonianWorld:
+def mass_spring_friction(friction: float) -> HamiltonianWorld[MassSpring]:
     """Return a mass on a spring with a given friction, somewhere on a wide canvas."""
     mechanics = MassSpring(m=(0.5, 0.5), uniform_annulus=True)
     return HamiltonianWorld(mechanics=mechanics, friction=(friction, friction), random_canvas=True, random_x=(0.0, 1.0))
 
 
-def mass_spring_colors() -> HamiltonianWorld:
+def mass_spring_colors() -> HamiltonianWorld[MassSpring]:
     """Return coloured masses on a spring as in the Hamiltonian suite, in grey levels (Botev, Jaegle et al. 2021)."""
     return HamiltonianWorld(
         mechanics=MassSpring(m=(0.2, 1.0), uniform_annulus=True),
@@ -141,6 +141,6 @@ def mass_spring_colors() -> HamiltonianWorld:
     )
 
 
-def mass_spring_colors_friction() -> HamiltonianWorld:
+def mass_spring_colors_friction() -> HamiltonianWorld[MassSpring]:
     """Return coloured masses on a spring with friction (Botev, Jaegle et al. 2021)."""
     return replace(mass_spring_colors(), friction=(0.05, 0.05))

@@ -151,40 +151,40 @@ class NBody:
         return theta[:, :-1]
 
 
-def two_body() -> HamiltonianWorld:
+def two_body() -> HamiltonianWorld[NBody]:
     """Return two bodies of two colours around each other (Jiang et al. 2023, the single set)."""
     mechanics = NBody(m=(0.5, 1.5), canvas=5.0, orbit="legacy")
     return HamiltonianWorld(mechanics=mechanics, channels=3, num_colors=2)
 
 
-def two_body_suite() -> HamiltonianWorld:
+def two_body_suite() -> HamiltonianWorld[NBody]:
     """Return two equal bodies on circles as in the Hamiltonian suite (Botev, Jaegle et al. 2021)."""
     return HamiltonianWorld(mechanics=NBody(orbit="legacy"), channels=3, frames="grey", num_colors=2)
 
 
-def two_body_g(gravity: float) -> HamiltonianWorld:
+def two_body_g(gravity: float) -> HamiltonianWorld[NBody]:
     """Return two equal bodies under a given gravity, from first momenta that are circular for 1 only."""
     return HamiltonianWorld(mechanics=NBody(g=(gravity, gravity), orbit="legacy"))
 
 
-def two_body_colors() -> HamiltonianWorld:
+def two_body_colors() -> HamiltonianWorld[NBody]:
     """Return two coloured bodies as in the Hamiltonian suite, in grey levels (Botev, Jaegle et al. 2021)."""
     mechanics = NBody(m=(0.5, 1.5), g=(0.5, 1.5), canvas=5.0, orbit="legacy")
     return HamiltonianWorld(mechanics=mechanics, steps=60, dt=0.05, channels=3, frames="grey", num_colors=6)
 
 
-def two_body_colors_friction() -> HamiltonianWorld:
+def two_body_colors_friction() -> HamiltonianWorld[NBody]:
     """Return two coloured bodies with friction (Botev, Jaegle et al. 2021)."""
     return replace(two_body_colors(), friction=(0.05, 0.05))
 
 
-def three_body() -> HamiltonianWorld:
+def three_body() -> HamiltonianWorld[NBody]:
     """Return three bodies of different masses in three colours, on a triangle that does not last."""
     mechanics = NBody(count=3, m=(0.5, 1.5), radius=(1.0, 2.0), canvas=5.0)
     return HamiltonianWorld(mechanics=mechanics, steps=60, channels=3, num_colors=3)
 
 
-def n_body() -> HamiltonianWorld:
+def n_body() -> HamiltonianWorld[NBody]:
     """Return four bodies of different masses under gravity; ``count`` sets how many."""
     mechanics = NBody(count=4, m=(0.2, 1.0), radius=(1.5, 2.5), canvas=5.0)
     return HamiltonianWorld(mechanics=mechanics, steps=60)

@@ -103,24 +103,24 @@ class Pendulum:
         return theta[:, :1]
 
 
-def pendulum() -> HamiltonianWorld:
+def pendulum() -> HamiltonianWorld[Pendulum]:
     """Return a pendulum (Jiang et al. 2023, the single set)."""
     return HamiltonianWorld(mechanics=Pendulum())
 
 
-def pendulum_g(gravity: float) -> HamiltonianWorld:
+def pendulum_g(gravity: float) -> HamiltonianWorld[Pendulum]:
     """Return a pendulum of any mass and length under a given gravity, somewhere on a wide canvas."""
     mechanics = Pendulum(m=(0.5, 1.0), g=(gravity, gravity), l=(0.5, 1.0), uniform_annulus=True)
     return HamiltonianWorld(mechanics=mechanics, random_canvas=True)
 
 
-def pendulum_friction(friction: float) -> HamiltonianWorld:
+def pendulum_friction(friction: float) -> HamiltonianWorld[Pendulum]:
     """Return a pendulum of any length with a given friction, somewhere on a wide canvas."""
     mechanics = Pendulum(l=(0.5, 1.0), uniform_annulus=True)
     return HamiltonianWorld(mechanics=mechanics, friction=(friction, friction), random_canvas=True)
 
 
-def pendulum_colors() -> HamiltonianWorld:
+def pendulum_colors() -> HamiltonianWorld[Pendulum]:
     """Return coloured pendulums as in the Hamiltonian suite, in grey levels (Botev, Jaegle et al. 2021)."""
     return HamiltonianWorld(
         mechanics=Pendulum(m=(0.5, 1.5), g=(3.0, 4.0), l=(0.5, 1.0), uniform_annulus=True),
@@ -133,6 +133,6 @@ def pendulum_colors() -> HamiltonianWorld:
     )
 
 
-def pendulum_colors_friction() -> HamiltonianWorld:
+def pendulum_colors_friction() -> HamiltonianWorld[Pendulum]:
     """Return coloured pendulums with friction (Botev, Jaegle et al. 2021)."""
     return replace(pendulum_colors(), friction=(0.05, 0.05))
