@@ -87,7 +87,7 @@ def soft_discs(
             corner = (middle[:, k] * pixels).round().clamp(-side, 2 * side).long() - window // 2
             corner = corner.clamp(0, side - window)
             column, row = corner[:, :1] + offset, corner[:, 1:] + offset
-            values = _composite(middle, radius, colour, column / pixels, row / pixels, shown, opaque)
+            values = _composite(middle, radius, colour, column.double() / pixels, row.double() / pixels, shown, opaque)
             line = row if upside_down else side - 1 - row
             index = (line[:, :, None] * side + column[:, None, :]).flatten(1)
             if frames == "binary":

@@ -16,7 +16,7 @@ from dynarium.errors import UserError
 from dynarium.rendering import soft_discs
 from dynarium.systems.checks import check_positive, check_range
 from dynarium.systems.integrators import integrate, integrate_arrays, symplectic
-from dynarium.systems.mechanics import Array, Mechanics, disc_radius, library, uniform
+from dynarium.systems.mechanics import Array, Mechanics, check_choice, disc_radius, library, uniform
 from dynarium.types import Trajectory
 
 _EXTRA = 0.4  # how far a random offset may shift the picture, and so how much wider the canvas is, in canvases
@@ -85,13 +85,9 @@ class HamiltonianWorld(Generic[MechanicsT]):
         check_range("random_x", self.random_x)
         if self.side < 2:
             raise UserError(f"side: expected at least 2 pixels, got {self.side}")
-        for name, value, known in (
-            ("integrator", self.integrator, ("adaptive", "symplectic")),
-            ("channels", self.channels, (1, 3)),
-            ("frames", self.frames, ("binary", "grey")),
-        ):
-            if value not in known:
-                raise UserError(f"{name}: expected {known[0]!r} or {known[1]!r}, got {value!r}")
+        check_choice("integrator", self.integrator, ("adaptive", "symplectic"))
+        check_choice("channels", self.channels, (1, 3))
+        check_choice("frames", self.frames, ("binary", "grey"))
         if 1 < self.num_colors < self.mechanics.bodies or self.num_colors > 256:
             least = max(2, self.mechanics.bodies)
             raise UserError(f"num_colors: expected 1 or at least {least} and at most 256, got {self.num_colors}")

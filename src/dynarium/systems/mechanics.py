@@ -124,3 +124,9 @@ def check_positive_range(**ranges: tuple[float, float]) -> None:
         check_range(name, bounds)
         if bounds[0] <= 0:
             raise UserError(f"{name}: expected a range of positive numbers, got {bounds}")
+
+
+def check_choice(name: str, value: str | int, known: tuple[str | int, str | int]) -> None:
+    """Raise a UserError unless ``value`` is one of the two known ones."""
+    if value not in known:
+        raise UserError(f"{name}: expected {known[0]!r} or {known[1]!r}, got {value!r}")

@@ -12,7 +12,7 @@ from torch import Tensor
 from dynarium.errors import UserError
 from dynarium.systems.checks import check_positive, check_range
 from dynarium.systems.hamiltonian import HamiltonianWorld
-from dynarium.systems.mechanics import Array, Flow, check_positive_range, columns, uniform
+from dynarium.systems.mechanics import Array, Flow, check_choice, check_positive_range, columns, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,7 @@ class NBody:
         check_positive_range(m=self.m, g=self.g, radius=self.radius)
         check_positive(canvas=self.canvas)
         check_range("count", (self.count, self.count), low=2)
-        if self.orbit not in ("circular", "legacy"):
-            raise UserError(f"orbit: expected 'circular' or 'legacy', got {self.orbit!r}")
+        check_choice("orbit", self.orbit, ("circular", "legacy"))
         if self.orbit == "legacy" and self.count != 2:
             raise UserError(f"orbit: 'legacy' is defined for 2 bodies, got count={self.count}")
 
