@@ -94,19 +94,17 @@ class DoublePendulum:
         dH/dq2, is (N m2 sin d cos d / D - u1 u2 sin d) / D.
         """
         m1, m2, g, l1, l2 = (theta[..., i] for i in range(5))
-        ratio, first_weight, second_weight = (m1 + m2) / m2, (m1 + m2) * g * l1, m2 * g * l2
-        inverse1, inverse2 = 1 / l1, 1 / l2
+        ratio, inverse, weights = (m1 + m2) / m2, 1 / columns(l1, l2), columns((m1 + m2) * g * l1, m2 * g * l2)
         sin, cos = library(theta).sin, library(theta).cos
 
         def at(q: Any, p: Any) -> tuple[Any, Any]:
-            q1, q2 = q[..., 0], q[..., 1]
-            u1, u2 = p[..., 0] * inverse1, p[..., 1] * inverse2
-            sine, cosine = sin(q1 - q2), cos(q1 - q2)
-            inverse = 1 / (m1 + m2 * sine * sine)
-            a, b = u1 - u2 * cosine, ratio * u2 - u1 * cosine
-            turn = ((u1 * a + u2 * b) * (m2 * cosine * inverse) - u1 * u2) * sine * inverse
-            velocity = columns(a * inverse1 * inverse, b * inverse2 * inverse)
-            return velocity, columns(turn - first_weight * sin(q1), -turn - second_weight * sin(q2))
+            d, u = q[..., 0] - q[..., 1], p * inverse
+            u1, u2 = u[..., 0], u[..., 1]
+            sine, cosine = sin(d), cos(d)
+            scale = 1 / (m1 + m2 * sine * sine)
+            a, b = (u1 - u2 * cosine) * scale, (ratio * u2 - u1 * cosine) * scale
+            turn = ((u1 * a + u2 * b) * (m2 * cosine) - u1 * u2) * (sine * scale)
+            return columns(a, b) * inverse, columns(turn, -turn) - weights * sin(q)
 
         return at
 
