@@ -2,6 +2,7 @@
 
 from dynarium.rendering.antialiased import antialiased_capsules, antialiased_discs, antialiased_walls
 from dynarium.rendering.hard import hard_bars, hard_discs, hard_walls
+from dynarium.rendering.soft import soft_discs
 
 __all__ = [
     "antialiased_capsules",
@@ -10,4 +11,5 @@ __all__ = [
     "hard_bars",
     "hard_discs",
     "hard_walls",
+    "soft_discs",
 ]

@@ -4,7 +4,11 @@ import math
 from collections.abc import Iterable
 
 from dynarium.systems.ball import BouncingBall
+from dynarium.systems.double_pendulum import double_pendulum_g
+from dynarium.systems.mass_spring import mass_spring_friction, mass_spring_k
 from dynarium.systems.multitask import MultiTask
+from dynarium.systems.n_body import two_body_g
+from dynarium.systems.pendulum import pendulum_friction, pendulum_g
 
 
 def gravity_ball(direction: int, angle: tuple[float, float] = (45.0, 135.0)) -> BouncingBall:
@@ -39,3 +43,44 @@ def gravity_6() -> MultiTask:
 def gravity_16() -> MultiTask:
     """Return balls under 16 directions of gravity (Jiang et al. 2023, section 5)."""
     return gravities(range(16))
+
+
+def pendulum_3() -> MultiTask:
+    """Return pendulums under a gravity of 2, 3 and 4."""
+    return MultiTask(worlds=tuple(pendulum_g(g) for g in (2.0, 3.0, 4.0)))
+
+
+def double_pendulum_3() -> MultiTask:
+    """Return double pendulums under a gravity of 2, 3 and 4."""
+    return MultiTask(worlds=tuple(double_pendulum_g(g) for g in (2.0, 3.0, 4.0)))
+
+
+def mass_spring_3() -> MultiTask:
+    """Return masses on springs of stiffness 1, 2 and 3."""
+    return MultiTask(worlds=tuple(mass_spring_k(k) for k in (1.0, 2.0, 3.0)))
+
+
+def two_body_3() -> MultiTask:
+    """Return two bodies under a gravity of 1, 2 and 3."""
+    return MultiTask(worlds=tuple(two_body_g(g) for g in (1.0, 2.0, 3.0)))
+
+
+def mixed_physics_2023() -> MultiTask:
+    """Return 12 tasks: 4 directions of gravity, pendulums and springs of 4 frictions (Jiang et al. 2023, section 5)."""
+    balls = tuple(gravity_ball(k, angle=(0.0, 360.0)) for k in (0, 4, 8, 12))
+    frictions = (0.0, 0.05, 0.10, 0.15)
+    return MultiTask(
+        worlds=(*balls, *map(pendulum_friction, frictions), *map(mass_spring_friction, frictions)),
+    )
+
+
+def mixed_physics_2025() -> MultiTask:
+    """Return 12 tasks: 3 each of balls under gravity, pendulums, springs and two bodies (Jiang et al. 2025)."""
+    kinds = (gravity_3(), pendulum_3(), mass_spring_3(), two_body_3())
+    return MultiTask(worlds=tuple(world for kind in kinds for world in kind.worlds))
+
+
+def mixed_physics_2025_double_pendulum() -> MultiTask:
+    """Return the 12 tasks that the text on the 2025 set lists: double pendulums in place of springs."""
+    kinds = (gravity_3(), pendulum_3(), double_pendulum_3(), two_body_3())
+    return MultiTask(worlds=tuple(world for kind in kinds for world in kind.worlds))
