@@ -55,6 +55,27 @@ def test_page_of_two_recipes(tmp_path: Path) -> None:
     assert "over 100 sequences" in second
 
 
+def test_recipes_on_the_same_data_are_compared(tmp_path: Path) -> None:
+    def told(seed: int, value: float) -> dict[str, Any]:
+        one = record(seed, value, paper=False) | {"data": "abc"}
+        several = [
+            row | {"metric": "mse_ahead", "condition": {"steps ahead": k}} for row in one["rows"] for k in (1, 2)
+        ]
+        per_task = [row | {"condition": {**row["condition"], "task": 3}, "value": 9.0} for row in one["rows"]]
+        return one | {"rows": [*one["rows"], *several, *per_task]}
+
+    write(tmp_path / "results" / "good", told(0, 0.002), told(1, 0.004))
+    write(tmp_path / "results" / "bad", told(0, 0.008))
+    write(tmp_path / "results" / "elsewhere", record(0, 0.001, paper=False) | {"data": "xyz"})
+    page = results_page(tmp_path / "results").split("## bad")[0]
+    assert "## Compared: bad, good\n" in page
+    assert "| recipe | method | mse |" in page
+    assert "| good | smooth | **0.0030 ± 0.0010** |" in page
+    assert "| bad | smooth | 0.0080 ± 0.0009 |" in page
+    assert "| any | blank *(trivial)* | 0.0140 ± 0.0009 |" in page
+    assert "elsewhere" not in page
+
+
 def test_one_seed_keeps_its_error_over_sequences() -> None:
     assert pooled([record(0, 0.3)])[0]["standard_error"] == 0.0009
     both = pooled([record(0, 0.3), record(1, 0.5)])

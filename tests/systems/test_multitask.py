@@ -80,3 +80,13 @@ def test_frames_of_different_sides_are_refused():
     world = MultiTask(worlds=(BouncingBall(), BouncingBall(side=16)))
     with pytest.raises(UserError, match="give all the same side"):
         draw(world, 2, 2, seeded(0))
+
+
+def test_every_stored_parameter_has_its_name(tmp_path):
+    dataset = make_dataset(WORLDS["mixed-physics-2023"](), tmp_path / "m", sizes={"train": 24}, steps=2)
+    names = dataset.schema.fields["parameter"].names
+    read = dataset.read("train", range(24))
+    assert len(names) == read["parameter"].shape[-1]
+    friction = read["parameter"][:, names.index("friction")]
+    assert friction[read["task"] == 7] == pytest.approx(0.15)
+    assert not friction[read["task"] < 4].any()

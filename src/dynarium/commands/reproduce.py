@@ -16,8 +16,9 @@ from dynarium.commands.parse import parse
 class Options:
     """Train a recipe once per seed, evaluate it, and print the paper's value | ours | the difference.
 
-    A seed whose results are in the results folder already is not run again (--force runs it); an interrupted one goes on
-    from its last checkpoint. Dotted options override the recipe as in ``dynarium train``.
+    Where a paper printed nothing comparable, ours alone is printed. A seed whose results are in the results folder already
+    is not run again (--force runs it); an interrupted one goes on from its last checkpoint. Dotted options override the
+    recipe as in ``dynarium train``.
     """
 
     recipe: Annotated[str, tyro.conf.Positional]
@@ -82,6 +83,14 @@ def _run(experiment: Any, seed: int, runs: Path) -> dict[str, Any]:
 
 
 def _print(recipe: str, records: list[dict[str, Any]]) -> None:
-    from dynarium.reporting.tables import paper_table, print_table
+    from dynarium.reporting.results_page import pooled
+    from dynarium.reporting.tables import paper_table, print_table, result_tables
 
-    print_table(paper_table(recipe, records))
+    if any(record["paper"] for record in records):
+        print_table(paper_table(recipe, records))
+        return
+    rows = pooled(records)
+    for task in dict.fromkeys(row["task"] for row in rows):
+        over = f"{len(records)} seeds" if len(records) > 1 else "sequences"
+        for table in result_tables(task, [row for row in rows if row["task"] == task], over=over):
+            print_table(table)

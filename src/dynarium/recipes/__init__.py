@@ -31,6 +31,8 @@ RECIPES = Registry(
         "slvm-gravity16-lstm": "dynarium.recipes.slvm:slvm_gravity16_lstm",
         "slvm-gravity16-meta-lstm": "dynarium.recipes.slvm:slvm_gravity16_meta_lstm",
         "slvm-gravity16-per-task": "dynarium.recipes.slvm:slvm_gravity16_per_task",
+        "slvm-mixed-physics": "dynarium.recipes.slvm:slvm_mixed_physics",
+        "slvm-mixed-physics-global": "dynarium.recipes.slvm:slvm_mixed_physics_global",
     },
 )
 

@@ -8,7 +8,7 @@ from dynarium.models.slvm import SLVMConfig
 from dynarium.objectives.schedules import Cosine, Linear
 from dynarium.recipes.experiment import DataConfig, Experiment
 from dynarium.systems.multitask import MultiTask
-from dynarium.systems.sets import gravity_16
+from dynarium.systems.sets import gravity_16, mixed_physics_2025
 from dynarium.tasks.forecast import Forecast
 from dynarium.tasks.probe import Probe
 from dynarium.training import TrainingConfig
@@ -92,6 +92,33 @@ def slvm_gravity16_per_task() -> Experiment[PerTaskConfig, MultiTask]:
         training=replace(base.training, steps=steps, learning_rate=rate, validate_every=2000, checkpoint_every=2000),
         tasks=base.tasks[:1],  # the states of separate models have nothing to do with each other: no probe
     )
+
+
+def slvm_mixed_physics() -> SLVMExperiment:
+    """Meta-learned dynamics on mixed physics: balls, pendulums, springs and two bodies, three of each, in one model.
+
+    The twelve tasks of ``mixed-physics-2025`` (Jiang et al. 2025, openreview Dl3MsjaIdp, as their code has them), 3000 training
+    sequences each; otherwise as ``slvm-gravity16``. The state is probed task by task: its dimensions mean different things.
+    Command: ``dynarium reproduce slvm-mixed-physics --seeds 0``.
+    """
+    base = slvm_gravity16()
+    forecast = Forecast(context=3, shots=15, samples=0, per_task=True)
+    probe = Probe(shots=15, dims=(0, 1), sequences=1_800, train_sequences=1_800, per_task=True)
+    return replace(
+        base,
+        name="slvm-mixed-physics",
+        world=mixed_physics_2025(),
+        data=replace(base.data, train=36_000, val=1_200, test=3_600),
+        tasks=(forecast, probe),
+    )
+
+
+def slvm_mixed_physics_global() -> SLVMExperiment:
+    """The global model on mixed physics: the dynamics of ``slvm-mixed-physics`` without any context.
+
+    Command: ``dynarium reproduce slvm-mixed-physics-global --seeds 0``.
+    """
+    return _without_context(slvm_mixed_physics(), "slvm-mixed-physics-global", dynamics="residual")
 
 
 def _without_context(base: SLVMExperiment, name: str, **options: str) -> SLVMExperiment:

@@ -13,7 +13,7 @@ from typing import Any
 
 from dynarium.errors import UserError
 from dynarium.reporting.rows import words
-from dynarium.reporting.tables import markdown, paper_table, result_tables
+from dynarium.reporting.tables import comparison_table, markdown, paper_table, result_tables
 
 HEAD = """\
 # Results
@@ -36,7 +36,25 @@ def results_page(results: Path) -> str:
         raise UserError(f"results: expected a folder of results, got {str(results)!r}, which is no directory")
     recipes = {d.name: [_read(f) for f in sorted(d.glob("*.json"))] for d in sorted(results.iterdir()) if d.is_dir()}
     parts = [_recipe(name, sorted(records, key=_seed)) for name, records in recipes.items() if records]
-    return "\n".join([HEAD, *(parts or ["There are no results yet.\n"])])
+    return "\n".join([HEAD, *_compared(recipes), *(parts or ["There are no results yet.\n"])])
+
+
+def _compared(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Write a section for every dataset about which several recipes were asked the same."""
+    about: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for name, records in recipes.items():
+        if records and records[0].get("data"):
+            about.setdefault(str(records[0]["data"]), {})[name] = pooled(records)
+    parts = []
+    for rows in about.values():
+        tasks = dict.fromkeys(str(row.get("task")) for found in rows.values() for row in found)
+        asked = {
+            task: {n: [r for r in found if str(r.get("task")) == task] for n, found in rows.items()} for task in tasks
+        }
+        tables = [table for task, found in asked.items() if (table := comparison_table(task, found))]
+        if tables:
+            parts += [f"## Compared: {', '.join(rows)}\n", *map(markdown, tables)]
+    return parts
 
 
 def pooled(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -100,6 +100,65 @@ def paper_table(recipe: str, records: Sequence[Mapping[str, Any]]) -> Table:
     )
 
 
+def comparison_table(task: str, recipes: Mapping[str, Sequence[Any]]) -> Table | None:
+    """Put recipes that were asked the same task about the same data side by side: a row a method, a column a summary.
+
+    A summary is a metric that has one setting only, e.g. a mean over the horizon; numbers of single tasks are left out.
+    In each column the best of the models is marked best where it beats every trivial row; where not, with what it loses
+    to. The trivial rows, which are the same for all, stand below.
+
+    Args:
+        task: Name of the task.
+        recipes: Recipe -> its rows of that task, mappings or ``types.Row``.
+
+    Returns:
+        The table; ``None`` where there is nothing to compare.
+    """
+    records = {name: [r for r in map(record_of, rows) if "task" not in r.condition] for name, rows in recipes.items()}
+    settings: dict[str, set[str]] = {}
+    for record in (r for found in records.values() for r in found):
+        settings.setdefault(record.metric, set()).add(str(sorted(record.condition.items())))
+    metrics = [metric for metric, conditions in settings.items() if len(conditions) == 1]
+    cells: dict[tuple[str, str], dict[str, Record]] = {}
+    for name, found in records.items():
+        for record in found:
+            if record.metric in metrics:
+                row = ("", record.method) if record.kind == "baseline" else (name, record.method)
+                cells.setdefault(row, {}).setdefault(record.metric, record)
+    if len({name for name, _ in cells if name}) < 2:
+        return None
+    digits, leading = {}, {}
+    for metric in metrics:
+        column = [row[metric] for row in cells.values() if metric in row]
+        digits[metric] = _decimals([r.value for r in column], [r.standard_error for r in column])
+        finite = [r for r in column if math.isfinite(r.value)]
+        order = sorted(finite, key=lambda r: r.value, reverse=higher_is_better(metric))
+        first = next((r for r in order if r.kind == "model"), None)
+        better = [r.method for r in order[: order.index(first)] if r.kind == "baseline"] if first else []
+        leading[metric] = first, f"loses to {better[0]}" if better else ""
+    lines: list[Line] = []
+    for trivial in (False, True):
+        for (name, method), row in cells.items():
+            if (not name) == trivial:
+                found = [row.get(metric) for metric in metrics]
+                texts = ["–" if r is None else _with_error(r.value, r.standard_error, digits[r.metric]) for r in found]
+                marks = [leading[r.metric][1] if r and r is leading[r.metric][0] else None for r in found]
+                numbers = [
+                    Cell(text=text, best=mark == "", mark=mark or "") for text, mark in zip(texts, marks, strict=True)
+                ]
+                rule = trivial and not any(line.tag for line in lines)
+                labels = (Cell(text=name or "any"), Cell(text=method))
+                lines.append(Line(cells=(*labels, *numbers), tag="trivial" if trivial else "", rule=rule))
+    return Table(
+        title=task,
+        columns=("recipe", "method", *map(words, metrics)),
+        rows=tuple(lines),
+        note="Mean over seeds ± its standard error; of one seed ± the standard error over sequences. "
+        "Bold: the best model, where it beats every trivial row.",
+        labels=2,
+    )
+
+
 def print_table(table: Table) -> None:
     """Print a table with rich, in as many parts as the terminal's width asks for; plain where there is no terminal."""
     from rich.console import Console

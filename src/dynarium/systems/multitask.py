@@ -60,16 +60,16 @@ class MultiTask:
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """The task, then every name that any of the worlds has."""
-        return ("task", *self._own_names())
+        """Every name that any of the worlds has."""
+        return tuple(dict.fromkeys(name for world in self.worlds for name in world.parameter_names))
 
     def sample_parameters(self, n: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
-        """Deal ``n`` sequences from the first task on and draw their parameters."""
+        """Deal ``n`` sequences from the first task on and draw their parameters; see ``deal``."""
         return self.deal(0, n, generator)
 
     def deal(self, first: int, n: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
-        """Draw the parameters of the sequences ``first .. first + n - 1`` of a split; column 0 is the task."""
-        names = self.parameter_names
+        """Draw the parameters of the sequences ``first .. first + n - 1`` of a split, behind a first column with the task."""
+        names = ("task", *self.parameter_names)
         table = torch.zeros(n, len(names), dtype=torch.float64, device=generator.device)
         table[:, 0] = torch.arange(first, first + n, device=generator.device) % len(self.worlds)
         for world, mine in self._parts(table):
@@ -79,7 +79,7 @@ class MultiTask:
 
     def simulate(self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator) -> Trajectory:
         """Simulate every task, and draw it at once into ``extra["video"]`` while its own trajectory is at hand."""
-        names, parts = self.parameter_names, []
+        names, parts = ("task", *self.parameter_names), []
         for world, mine in self._simulators(parameters):
             own = parameters[:, [names.index(name) for name in world.parameter_names]][mine]
             trajectory = world.simulate(own, steps, generator)
@@ -106,9 +106,6 @@ class MultiTask:
     def render(self, trajectory: Trajectory) -> UInt8[Tensor, "b t c h w"] | None:
         """Return the frames that ``simulate`` drew; ``None`` where no world is seen."""
         return trajectory.extra.get("video")
-
-    def _own_names(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for world in self.worlds for name in world.parameter_names))
 
     def _simulators(self, parameters: Tensor) -> list[tuple[System, Int[Tensor, " n"]]]:
         """Return like ``_parts`` what simulates; tasks that differ only in sampled parameters are one."""
