@@ -95,16 +95,20 @@ class DoublePendulum:
         """
         m1, m2, g, l1, l2 = (theta[..., i] for i in range(5))
         ratio, inverse, weights = (m1 + m2) / m2, 1 / columns(l1, l2), columns((m1 + m2) * g * l1, m2 * g * l2)
-        sin, cos = library(theta).sin, library(theta).cos
+        tan = library(theta).tan
 
         def at(q: Any, p: Any) -> tuple[Any, Any]:
-            d, u = q[..., 0] - q[..., 1], p * inverse
+            q1, q2, u = q[..., 0], q[..., 1], p * inverse
             u1, u2 = u[..., 0], u[..., 1]
-            sine, cosine = sin(d), cos(d)
+            # With t the tangent of half an angle, its sine is 2 t / (1 + t^2). NumPy's tangent is several times faster.
+            half = tan(0.5 * columns(q1 - q2, q1, q2))
+            share = 1 / (1 + half * half)
+            sines, share = 2 * half * share, share[..., 0]
+            sine, cosine = sines[..., 0], share + share - 1
             scale = 1 / (m1 + m2 * sine * sine)
             a, b = (u1 - u2 * cosine) * scale, (ratio * u2 - u1 * cosine) * scale
             turn = ((u1 * a + u2 * b) * (m2 * cosine) - u1 * u2) * (sine * scale)
-            return columns(a, b) * inverse, columns(turn, -turn) - weights * sin(q)
+            return columns(a, b) * inverse, columns(turn, -turn) - weights * sines[..., 1:]
 
         return at
 
