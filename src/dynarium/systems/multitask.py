@@ -1,5 +1,6 @@
 """Several worlds in one dataset: the setting of meta-learning and of continual learning."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -110,13 +111,17 @@ class MultiTask:
     def _own_names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for world in self.worlds for name in world.parameter_names))
 
+    @functools.cached_property
+    def _kinds(self) -> tuple[list[System], list[int]]:
+        """Return what simulates, and which of it each task has; tasks that differ only in sampled parameters share one."""
+        simulators: list[Any] = [getattr(world, "simulator", world) for world in self.worlds]
+        distinct = [kind for i, kind in enumerate(simulators) if kind not in simulators[:i]]
+        return distinct, [distinct.index(kind) for kind in simulators]
+
     def _simulators(self, parameters: Tensor) -> list[tuple[System, Int[Tensor, " n"]]]:
-        """Return like ``_parts`` what simulates; tasks that differ only in sampled parameters are one."""
-        kinds: list[Any] = [getattr(world, "simulator", world) for world in self.worlds]
-        distinct = list(dict.fromkeys(kinds))
-        kind_of = torch.tensor([distinct.index(kind) for kind in kinds], device=parameters.device)[
-            parameters[:, 0].long()
-        ]
+        """Return like ``_parts`` what simulates."""
+        distinct, kinds = self._kinds
+        kind_of = torch.tensor(kinds, device=parameters.device)[parameters[:, 0].long()]
         parts = [(kind, (kind_of == k).nonzero()[:, 0]) for k, kind in enumerate(distinct)]
         return [(kind, mine) for kind, mine in parts if len(mine)]
 
@@ -137,6 +142,8 @@ def _merged(name: str, parts: Sequence[tuple[Tensor, dict[str, Tensor | None]]],
     held = [(mine, value) for mine, fields in parts if (value := fields.get(name)) is not None]
     if not held:
         return None
+    if len(held) == len(parts) == 1:
+        return held[0][1]
     if name == "video":
         channels = max(value.shape[2] for _, value in held)
         held = [
@@ -146,8 +153,9 @@ def _merged(name: str, parts: Sequence[tuple[Tensor, dict[str, Tensor | None]]],
         sides = {tuple(value.shape[-2:]) for _, value in held}
         if len(sides) > 1:
             raise UserError(f"worlds: frames of {sorted(sides)} pixels in one dataset; give all the same side")
-    shape = [max(sizes) for sizes in zip(*(value.shape[1:] for _, value in held), strict=True)]
-    out = held[0][1].new_zeros(n, *shape)
+    shape = torch.Size(max(sizes) for sizes in zip(*(value.shape[1:] for _, value in held), strict=True))
+    full = len(held) == len(parts) and all(value.shape[1:] == shape for _, value in held)
+    out = held[0][1].new_empty(n, *shape) if full else held[0][1].new_zeros(n, *shape)
     for mine, value in held:
         out[(mine, *(slice(size) for size in value.shape[1:]))] = value
     return out
