@@ -93,7 +93,8 @@ class MultiTask:
                 "dt": torch.full((len(mine), 1), world.dt, dtype=torch.float64, device=mine.device),
             }
             parts.append((mine, fields | trajectory.extra))
-        merged = {name: _merged(name, parts, len(parameters)) for part in parts for name in part[1]}
+        stored = dict.fromkeys(name for _, fields in parts for name in fields)
+        merged = {name: _merged(name, parts, len(parameters)) for name in stored}
         if len({world.dt for world in self.worlds}) == 1:
             del merged["dt"]
         own = {name: merged.pop(name) for name in ("state", "action", "observation", "mode")}
@@ -157,5 +158,5 @@ def _merged(name: str, parts: Sequence[tuple[Tensor, dict[str, Tensor | None]]],
     full = len(held) == len(parts) and all(value.shape[1:] == shape for _, value in held)
     out = held[0][1].new_empty(n, *shape) if full else held[0][1].new_zeros(n, *shape)
     for mine, value in held:
-        out[(mine, *(slice(size) for size in value.shape[1:]))] = value
+        out[(mine, *map(slice, value.shape[1:]))] = value
     return out
