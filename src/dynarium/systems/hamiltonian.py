@@ -14,9 +14,10 @@ from torch import Tensor
 
 from dynarium.errors import UserError
 from dynarium.rendering import soft_discs
-from dynarium.systems.checks import check_positive, check_range
+from dynarium.systems.checks import check_choice, check_positive, check_range
+from dynarium.systems.draws import uniform
 from dynarium.systems.integrators import integrate, integrate_arrays, symplectic
-from dynarium.systems.mechanics import Array, Mechanics, check_choice, disc_radius, library, uniform
+from dynarium.systems.mechanics import Array, Mechanics, disc_radius, library
 from dynarium.types import Trajectory
 
 _EXTRA = 0.4  # how far a random offset may shift the picture, and so how much wider the canvas is, in canvases
