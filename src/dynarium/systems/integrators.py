@@ -244,14 +244,13 @@ def _dense(
     x: np.ndarray, new: np.ndarray, step: np.ndarray, slopes: np.ndarray, sequence: np.ndarray, at: np.ndarray
 ) -> np.ndarray:
     """Evaluate the polynomial of order 7 through a step, at the fractions ``at`` of the steps of ``sequence``."""
-    x, slopes = x[:, sequence], slopes[:, :, sequence]
-    step, change = step[sequence], new[:, sequence] - x
+    change = new - x
     terms = [change, step * slopes[0] - change, 2 * change - step * (slopes[12] + slopes[0])]
-    terms += list(step * np.tensordot(_tableau().d, slopes, 1))
-    value = np.zeros_like(x)
-    for i, term in enumerate(reversed(terms)):
-        value = (value + term) * (at if i % 2 == 0 else 1 - at)
-    return value + x
+    terms += list(step * np.dot(_tableau().d, slopes.reshape(16, -1)).reshape(-1, *x.shape))
+    value, rest = np.zeros((len(x), len(sequence))), 1 - at
+    for i, term in enumerate(np.array(terms)[::-1, :, sequence]):
+        value = (value + term) * (at if i % 2 == 0 else rest)
+    return value + x[:, sequence]
 
 
 def _first_step(
