@@ -3,10 +3,11 @@
     python benchmarks/generation.py [WORLD ...] [--processes 2] [--seconds 3] [--original]
 
 Each process makes blocks of 256 sequences as ``dynarium data make`` does, on one thread; nothing is written to disk. A
-rate is that of all processes together, by the clock; that of a core is by the median CPU time of a block, which other jobs
-on the machine disturb little, and is what the original (one process, one core) is compared with. The originals' rates were measured once on a two-core machine; ``--original`` times one here too, if pymunk is installed:
-the ball world made one pymunk space per sequence, with a small NumPy drawing in place of pygame's, which is several times
-faster than the original. Memory is the peak of a process less what it had before its first block.
+rate is that of all processes together, by the clock; that of a core is by the median CPU time of a block, which other
+jobs on the machine disturb little. The latter is compared with the originals, each one process, which were timed once on
+a two-core machine. ``--original`` times one here, too, if pymunk is installed: the ball world, a pymunk space for each
+sequence, with a small NumPy drawing in place of pygame's, several times faster than the original. Memory is the peak of a
+process less what it had before its first block.
 """
 
 import argparse
