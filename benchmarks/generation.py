@@ -1,46 +1,94 @@
-"""Sequences per second of the ball worlds, rendering included, against one Python loop per sequence with pymunk.
+"""Sequences per second of the worlds, rendering included, against the scripts that made the published sets.
 
-    python benchmarks/generation.py [--seconds 2] [--block 512] [--threads N] [--skip-original]
+    python benchmarks/generation.py [WORLD ...] [--processes 2] [--seconds 3] [--original]
 
-Published ball data sets were made with one pymunk space per sequence, one step and one drawing per frame: 462 sequences
-a second of 30 frames of 32 x 32 pixels, measured once on a two-core machine. The script times that way again in the
-same run if pymunk is installed, with a small NumPy drawing in place of pygame's (several times faster than the
-original), so that the ratio is one of the same machine and moment. Each figure is the best of several blocks, on one
-thread unless asked otherwise, since data sets are made by one process per core; memory is the growth of the peak.
+Each process makes blocks of 256 sequences as ``dynarium data make`` does, on one thread; nothing is written to disk. A
+rate is that of all processes together, by the clock; that of a core is by the median CPU time of a block, which other
+jobs on the machine disturb little. The latter is compared with the originals, each one process, which were timed once on
+a two-core machine. ``--original`` times one here, too, if pymunk is installed: the ball world, a pymunk space for each
+sequence, with a small NumPy drawing in place of pygame's, several times faster than the original. Memory is the peak of a
+process less what it had before its first block.
 """
 
 import argparse
-import importlib.util
 import math
+import multiprocessing
 import resource
+import statistics
 import time
-from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
 
+from dynarium.data.generate import make_block
 from dynarium.rendering.hard import disc_rows
 from dynarium.systems import WORLDS
 from dynarium.systems.ball import BouncingBall
-from dynarium.systems.base import System
 
-PUBLISHED = 462
-"""Sequences per second of the original generator of the box world."""
-
+BLOCK = 256
 BOX = BouncingBall(steps=30, dt=0.25, init_std=8.0, speed=(5.0, 10.0), walls_visible=False)
-"""The world that the original was timed on."""
+"""The world that the original ball script was timed on."""
+
+ORIGINALS: dict[str, float | None] = {
+    "box": 462,
+    "gravity": 465,
+    "gravity-3": 465,
+    "gravity-16": 465,
+    "mass-spring": 33,
+    "pendulum": 6,
+    "double-pendulum": 4,
+    "two-body": 2.3,
+    "mass-spring-3": 21,
+    "pendulum-3": 7.5,
+    "double-pendulum-3": 3.8,
+    "two-body-3": 2.7,
+    "double-pendulum-suite": 4,
+    "two-body-suite": 2.3,
+    "mass-spring-colors": None,
+    "pendulum-colors-friction": None,
+    "double-pendulum-colors": None,
+    "two-body-colors": None,
+    "three-body": None,
+    "mixed-physics-2023": None,
+    "mixed-physics-2025": None,
+    "nascar": 35_300 / 250,
+    "lorenz": None,
+    "switching-pendulum": None,  # the script only cut a given file into windows
+    "bouncing-ball": None,
+    "bouncing-ball-hexagon": None,
+    "pong": None,
+    "forced-pendulum": None,
+    "lotka-volterra": None,
+}
+"""Sequences per second of the original generator of each set; ``None`` where it was not timed."""
 
 
-def one_by_one(sequences: int) -> None:
-    """Make sequences of ``BOX`` the original way: a pymunk space each, a step and a drawing per frame."""
+def measure(name: str, process: int, seconds: float) -> tuple[float, float, float, int]:
+    """Return sequences per second, the same per CPU second, growth of the peak in MiB, and bytes of a sequence."""
+    torch.set_num_threads(1)
+    world = BOX if name == "box" else WORLDS[name]()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    made = make_block(world, 0, "warm-up", process, world.steps)
+    size = sum(array.nbytes for array in made.values()) // BLOCK
+    start, cpu = time.perf_counter(), []
+    while len(cpu) < 3 or time.perf_counter() - start < seconds:
+        before_block = time.process_time()
+        make_block(world, process, "train", len(cpu), world.steps)
+        cpu.append(time.process_time() - before_block)
+    rate = BLOCK * len(cpu) / (time.perf_counter() - start)
+    growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return rate, BLOCK / statistics.median(cpu), growth, size
+
+
+def one_by_one(sequences: int = 100) -> float:
+    """Make sequences of ``BOX`` the original way, a pymunk space each; return how many a second."""
     import pymunk
 
-    rng = np.random.default_rng(0)
-    rows = disc_rows(3)
+    rng, rows = np.random.default_rng(0), disc_rows(3)
     corners = [(2, 2), (2, 30), (30, 30), (30, 2)]
     frames = np.zeros((sequences, BOX.steps, 32, 32))
     states = np.zeros((sequences, BOX.steps, 4), np.float32)
+    start = time.perf_counter()
     for n in range(sequences):
         space = pymunk.Space()
         body = pymunk.Body(1, pymunk.moment_for_circle(1, 0, 3))
@@ -60,62 +108,35 @@ def one_by_one(sequences: int) -> None:
                 frames[n, t, max(y - 3 + i, 0), max(x - half, 0) : x + half] = 1
             space.step(BOX.dt)
             states[n, t] = (*body.position, *body.velocity)
-
-
-def best_rate(make: Callable[[], None], sequences: int, seconds: float) -> float:
-    """Return the highest rate, in sequences per second, of repeated calls of ``make``."""
-    make()
-    best, end = math.inf, time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        make()
-        best = min(best, time.perf_counter() - start)
-    return sequences / best
-
-
-def world_rate(world: System, block: int, seconds: float) -> float:
-    """Return sequences per second of parameters, states and frames in blocks of ``block``."""
-    generator = torch.Generator().manual_seed(0)
-
-    def make() -> None:
-        parameters = world.sample_parameters(block, generator)
-        world.render(world.simulate(parameters, world.steps, generator))
-
-    return best_rate(make, block, seconds)
-
-
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return sequences / (time.perf_counter() - start)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=2.0, help="per world")
-    parser.add_argument("--block", type=int, default=512, help="sequences made at once; bounds the memory")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--skip-original", action="store_true", help="do not time the pymunk loop")
+    parser.add_argument("worlds", nargs="*", default=list(ORIGINALS), help="default: those of the table")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=3.0, help="per world")
+    parser.add_argument("--original", action="store_true", help="time the pymunk loop here, too")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
 
-    worlds: dict[str, System] = {
-        "the original's box, 30 frames": BOX,
-        "the same, anti-aliased": replace(BOX, rendering="antialiased"),
-        "the same, gravity": replace(BOX, gravity=(0.0, 2.5), inset=0.0, angle=(45.0, 135.0)),
-        "the same, three balls": replace(BOX, balls=3),
-    }
-    worlds |= {name: WORLDS[name]() for name in WORLDS if name == "pong" or name.startswith("bouncing-ball")}
-
-    here = None
-    if not arguments.skip_original and importlib.util.find_spec("pymunk"):
-        here = best_rate(lambda: one_by_one(50), 50, arguments.seconds)
-        print(f"one pymunk loop per sequence, in this run: {here:,.0f} sequences/s (published way: {PUBLISHED})\n")
-    print(f"blocks of {arguments.block}, {arguments.threads} thread(s), torch {torch.__version__}\n")
-    print(f"{'world':<32}{'sequences/s':>12}{f'x {PUBLISHED}/s':>10}{'x here':>9}{'peak MiB':>10}")
-    before = peak_mib()
-    for name, world in worlds.items():
-        rate = world_rate(world, arguments.block, arguments.seconds)
-        ratio = f"{rate / here:>9,.0f}" if here else f"{'-':>9}"
-        print(f"{name:<32}{rate:>12,.0f}{rate / PUBLISHED:>10,.0f}{ratio}{peak_mib() - before:>+10.0f}")
+    if arguments.original:
+        print(f"one pymunk loop per sequence, on this machine: {one_by_one():,.0f} sequences/s\n")
+    print(f"{arguments.processes} process(es), torch {torch.__version__}, numpy {np.__version__}\n")
+    print("| world | sequences/s | of a core | steps/s of a core | original | times | peak MiB | bytes of a sequence |")
+    print("|---|---|---|---|---|---|---|---|")
+    context = multiprocessing.get_context("spawn")
+    for name in arguments.worlds:
+        jobs = [(name, process, arguments.seconds) for process in range(arguments.processes)]
+        with context.Pool(arguments.processes, maxtasksperchild=1) as pool:
+            parts = pool.starmap(measure, jobs, chunksize=1)
+        rate, core = sum(part[0] for part in parts), statistics.mean(part[1] for part in parts)
+        steps = core * (BOX if name == "box" else WORLDS[name]()).steps
+        original = ORIGINALS.get(name)
+        compared = f"{original:,.3g} | {core / original:,.0f}" if original else "- | -"
+        peak, size = max(part[2] for part in parts), parts[0][3]
+        print(
+            f"| {name} | {rate:,.0f} | {core:,.0f} | {steps:,.0f} | {compared} | {peak:,.0f} | {size:,} |", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def scene(discs, num_colors, seed=0, b=6, t=8, spread=1.3):
     return centres, radii, torch.randint(num_colors, (b, discs), generator=generator)
 
 
-CASES = [(1, 1), (1, 6), (2, 1), (2, 2), (2, 6), (3, 3), (4, 1)]
+CASES = [(1, 1), (1, 6), (2, 1), (2, 2), (2, 6), (3, 3), (4, 1), (12, 6)]
 
 
 @pytest.mark.parametrize(("discs", "num_colors"), CASES)

@@ -10,6 +10,7 @@ from scipy.integrate import solve_ivp
 from dynarium.config import from_dict, to_dict
 from dynarium.errors import UserError
 from dynarium.systems import SIZES, WORLDS, sets
+from dynarium.systems.checks import check_choice
 from dynarium.systems.double_pendulum import (
     DoublePendulum,
     double_pendulum,
@@ -29,7 +30,6 @@ from dynarium.systems.mass_spring import (
     mass_spring_k,
     mass_spring_suite,
 )
-from dynarium.systems.mechanics import check_choice
 from dynarium.systems.n_body import (
     NBody,
     n_body,

@@ -61,6 +61,19 @@ def test_worlds_of_different_states_steps_and_parameters_are_padded():
     assert made["video"].flatten(1).any(1).all()
 
 
+def test_shapes_do_not_depend_on_which_tasks_a_draw_happens_to_hold():
+    world = WORLDS["mixed-physics-2025"]()
+    few, many = draw(world, 1, 3, seeded(0)), draw(world, 12, 3, seeded(0))
+    assert {name: value.shape[1:] for name, value in few.items()} == {name: v.shape[1:] for name, v in many.items()}
+    assert {name: value.dtype for name, value in few.items()} == {name: v.dtype for name, v in many.items()}
+    assert few["state"].shape == (1, 3, 8) and not few["derivative"].any()
+
+
+def test_worlds_that_are_equations_can_be_tasks():
+    made = draw(MultiTask(worlds=(WORLDS["duffing"](), WORLDS["lotka-volterra"]())), 4, 3, seeded(0))
+    assert made["task"].tolist() == [0, 1, 0, 1] and made["parameter"].shape == (4, 4)  # three names are shared
+
+
 def test_side_reaches_every_world():
     world = replace(WORLDS["gravity-3"](), side=16)
     assert draw(world, 3, 2, seeded(0))["video"].shape[-2:] == (16, 16)

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dynarium.errors import UserError
-from dynarium.systems.checks import check_not_negative, check_positive
+from dynarium.systems.checks import check_choice, check_not_negative, check_positive
 
 _WAVES = 4
 
@@ -36,8 +35,7 @@ class RandomActions:
         """
         check_positive(hold=self.hold)
         check_not_negative(largest=self.largest)
-        if self.kind not in ("smooth", "steps"):
-            raise UserError(f"kind: expected 'smooth' or 'steps', got {self.kind!r}")
+        check_choice("kind", self.kind, ("smooth", "steps"))
 
     def draw(self, n: int, steps: int, size: int, generator: torch.Generator) -> Float[Tensor, "b t a"]:
         """Draw the actions of ``n`` sequences."""

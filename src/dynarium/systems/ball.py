@@ -11,7 +11,8 @@ from torch import Tensor
 from dynarium.errors import UserError
 from dynarium.rendering import antialiased_discs, antialiased_walls, hard_discs, hard_walls
 from dynarium.systems.billiards import fly, triangle_wave
-from dynarium.systems.checks import check_not_negative, check_positive, check_range, check_rendering
+from dynarium.systems.checks import check_choice, check_not_negative, check_positive, check_range
+from dynarium.systems.draws import velocities
 from dynarium.systems.impulses import step_impulses
 from dynarium.systems.walls import HalfPlanes, half_planes
 from dynarium.types import Trajectory
@@ -84,7 +85,7 @@ class BouncingBall:
         if not all(map(math.isfinite, self.gravity)):
             raise UserError(f"gravity: expected two finite numbers, got {self.gravity}")
         check_not_negative(init_std=self.init_std, inset=self.inset)
-        check_rendering(self.rendering)
+        check_choice("rendering", self.rendering, ("hard", "antialiased"))
         room = float(self._room().clearance(self._middle(torch.device("cpu"))).min())
         if room < 0:
             container = f"corners {self.corners}" if self.corners else f"extent {self.extent} and inset {self.inset}"
@@ -176,10 +177,7 @@ class BouncingBall:
         return torch.full((2,), self.extent / 2, dtype=torch.float64, device=device)
 
     def _first_state(self, n: int, generator: torch.Generator) -> tuple[Float[Tensor, "b k 2"], Float[Tensor, "b k 2"]]:
-        uniform = torch.rand(n, self.balls, 2, dtype=torch.float64, device=generator.device, generator=generator)
-        angle = torch.deg2rad(self.angle[0] + (self.angle[1] - self.angle[0]) * uniform[..., 0])
-        speed = self.speed[0] + (self.speed[1] - self.speed[0]) * uniform[..., 1]
-        velocity = speed[..., None] * torch.stack([angle.cos(), angle.sin()], -1)
+        velocity = velocities(self.angle, self.speed, (n, self.balls), generator)
         placed = self._draw_positions((n, 1), generator)
         for ball in range(1, self.balls):
             fresh = self._draw_positions((n, 1), generator)

@@ -26,7 +26,15 @@ def check_range(name: str, values: tuple[float, float], low: float = -math.inf) 
         raise UserError(f"{name}: expected two numbers in order{least}, got {values}")
 
 
-def check_rendering(rendering: str) -> None:
-    """Raise a UserError unless ``rendering`` is a known style."""
-    if rendering not in ("hard", "antialiased"):
-        raise UserError(f"rendering: expected 'hard' or 'antialiased', got {rendering!r}")
+def check_positive_range(**ranges: tuple[float, float]) -> None:
+    """Raise a UserError that names the first range that is out of order or reaches zero."""
+    for name, bounds in ranges.items():
+        check_range(name, bounds)
+        if bounds[0] <= 0:
+            raise UserError(f"{name}: expected a range of positive numbers, got {bounds}")
+
+
+def check_choice(name: str, value: str | int, known: tuple[str | int, str | int]) -> None:
+    """Raise a UserError unless ``value`` is one of the two known ones."""
+    if value not in known:
+        raise UserError(f"{name}: expected {known[0]!r} or {known[1]!r}, got {value!r}")

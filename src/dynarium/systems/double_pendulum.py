@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dynarium.systems.checks import check_range
+from dynarium.systems.checks import check_positive_range, check_range
+from dynarium.systems.draws import annulus, uniform
 from dynarium.systems.hamiltonian import HamiltonianWorld
-from dynarium.systems.mechanics import Array, Flow, annulus, check_positive_range, columns, library, uniform
+from dynarium.systems.mechanics import Array, Flow, columns, library
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,16 +96,23 @@ class DoublePendulum:
         """
         m1, m2, g, l1, l2 = (theta[..., i] for i in range(5))
         ratio, inverse, weights = (m1 + m2) / m2, 1 / columns(l1, l2), columns((m1 + m2) * g * l1, m2 * g * l2)
-        sin, cos = library(theta).sin, library(theta).cos
+        tan, reciprocal = library(theta).tan, library(theta).reciprocal
 
         def at(q: Any, p: Any) -> tuple[Any, Any]:
-            d, u = q[..., 0] - q[..., 1], p * inverse
+            q1, q2, u = q[..., 0], q[..., 1], p * inverse
             u1, u2 = u[..., 0], u[..., 1]
-            sine, cosine = sin(d), cos(d)
-            scale = 1 / (m1 + m2 * sine * sine)
+            # With t the tangent of half an angle, its sine is 2 t / (1 + t^2) and its cosine (1 - t^2) / (1 + t^2):
+            # NumPy's tangent is several times faster than its sine.
+            half = tan(columns(q1 - q2, q1, q2) * 0.5)
+            square = half * half
+            share = reciprocal(square + 1)
+            sines, cosine = (half + half) * share, share[..., 0] - square[..., 0] * share[..., 0]
+            sine = sines[..., 0]
+            m2_sine = m2 * sine
+            scale = reciprocal(m1 + m2_sine * sine)
             a, b = (u1 - u2 * cosine) * scale, (ratio * u2 - u1 * cosine) * scale
-            turn = ((u1 * a + u2 * b) * (m2 * cosine) - u1 * u2) * (sine * scale)
-            return columns(a, b) * inverse, columns(turn, -turn) - weights * sin(q)
+            turn = ((u1 * a + u2 * b) * (m2_sine * cosine) - u1 * u2 * sine) * scale
+            return columns(a, b) * inverse, columns(turn, -turn) - weights * sines[..., 1:]
 
         return at
 

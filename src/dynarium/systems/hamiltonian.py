@@ -14,9 +14,10 @@ from torch import Tensor
 
 from dynarium.errors import UserError
 from dynarium.rendering import soft_discs
-from dynarium.systems.checks import check_positive, check_range
+from dynarium.systems.checks import check_choice, check_positive, check_range
+from dynarium.systems.draws import uniform
 from dynarium.systems.integrators import integrate, integrate_arrays, symplectic
-from dynarium.systems.mechanics import Array, Mechanics, check_choice, disc_radius, library, uniform
+from dynarium.systems.mechanics import Array, Mechanics, disc_radius, library
 from dynarium.types import Trajectory
 
 _EXTRA = 0.4  # how far a random offset may shift the picture, and so how much wider the canvas is, in canvases
@@ -244,21 +245,18 @@ class HamiltonianWorld(Generic[MechanicsT]):
         kinetic = (p * velocity).sum(-1) / 2
         energy = kinetic + self.mechanics.potential(q, theta) + work
         error = (energy - energy[:, :1]).abs().amax(1) / kinetic.amax(1).clamp(min=1e-300)
-        worst = int(error.argmax()) if len(error) else 0
-        if len(error) and not bool(error[worst] <= self.energy_tolerance):
-            remedy = {
-                "adaptive": "a smaller tolerance",
-                "symplectic": "more substeps, a smaller dt or the adaptive integrator",
+        wrong = (~(error <= self.energy_tolerance)).nonzero()[:, 0]  # also where it is not a number
+        if len(wrong):
+            taken, remedy = {
+                "adaptive": (f"tolerance {self.tolerance:g}", "a smaller tolerance"),
+                "symplectic": (f"substeps {self.substeps}", "more substeps, a smaller dt or the adaptive integrator"),
             }[self.integrator]
-            setting = {"adaptive": f"tolerance {self.tolerance:g}", "symplectic": f"substeps {self.substeps}"}
-            seen = ", ".join(
-                f"{name}={value:.3g}"
-                for name, value in zip(self.parameter_names, parameters[worst].tolist(), strict=True)
-            )
+            values = zip(self.parameter_names, parameters[wrong[0]].tolist(), strict=True)
             raise UserError(
-                f"dt: the {self.integrator} integrator with dt {self.dt:g} and {setting[self.integrator]} takes too large "
-                f"steps: the energy is off by {float(error[worst]):.2g} of the kinetic energy ({seen}), accepted is "
-                f"energy_tolerance {self.energy_tolerance:g}; take {remedy}"
+                f"dt: the {self.integrator} integrator with dt {self.dt:g} and {taken} takes too large steps: the energy is "
+                f"off by {float(error[wrong[0]]):.2g} of the kinetic energy "
+                f"({', '.join(f'{name}={value:.3g}' for name, value in values)}), accepted is energy_tolerance "
+                f"{self.energy_tolerance:g}; take {remedy}"
             )
         return torch.cat([velocity, force - friction * velocity], -1), error[:, None]
 

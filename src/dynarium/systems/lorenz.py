@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dynarium.errors import UserError
-from dynarium.systems.checks import check_not_negative, check_positive
+from dynarium.systems.checks import check_choice, check_not_negative, check_positive
+from dynarium.systems.draws import shared_factors, uniform_rows
 from dynarium.systems.integrators import integrate
 from dynarium.systems.views import draw_points
 from dynarium.types import Trajectory
@@ -77,10 +77,8 @@ class Lorenz:
         check_not_negative(
             observation_noise=self.observation_noise, burn_in=self.burn_in, factors_seed=self.factors_seed
         )
-        if self.start not in ("attractor", "published"):
-            raise UserError(f"start: expected 'attractor' or 'published', got {self.start!r}")
-        if self.method not in ("euler", "adaptive"):
-            raise UserError(f"method: expected 'euler' or 'adaptive', got {self.method!r}")
+        check_choice("start", self.start, ("attractor", "published"))
+        check_choice("method", self.method, ("euler", "adaptive"))
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -95,8 +93,7 @@ class Lorenz:
     @property
     def factors(self) -> Float[Tensor, "3 p"]:
         """The map from state to observation."""
-        generator = torch.Generator().manual_seed(self.factors_seed)
-        return 2 * torch.rand(3, self.observations, dtype=torch.float64, generator=generator) - 1
+        return shared_factors(3, self.observations, self.factors_seed)
 
     def sample_parameters(self, n: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
         """Return an empty table of ``n`` rows."""
@@ -109,9 +106,7 @@ class Lorenz:
         if self.start == "published":
             state = self._solve(torch.tensor([_PUBLISHED_START], **options), 1, steps).expand(n, steps, 3).contiguous()
         else:
-            low, high = torch.tensor(_BOX, **options).unbind(-1)
-            first = low + (high - low) * torch.rand(n, 3, generator=generator, **options)
-            state = self._solve(first, self.burn_in + 1, steps)
+            state = self._solve(uniform_rows(_BOX, n, generator), self.burn_in + 1, steps)
         observation = state @ self.factors.to(generator.device)
         if self.observation_noise:
             std = self.observation_noise * observation.std(1, correction=0, keepdim=True)

@@ -1,4 +1,4 @@
-"""The contract of the equations of a Hamiltonian system, and the draws that the kinds of systems share."""
+"""The contract of the equations of a Hamiltonian system, for tensors and for NumPy arrays alike."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -7,9 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-from dynarium.errors import UserError
-from dynarium.systems.checks import check_range
 
 Array = Tensor | np.ndarray
 
@@ -100,33 +97,3 @@ def columns(*parts: Array) -> Any:
 def disc_radius(mass: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
     """Return the radius of a disc whose area is its mass."""
     return (mass / torch.pi).sqrt()
-
-
-def uniform(bounds: tuple[float, float], shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "..."]:
-    """Draw from U(low, high)."""
-    low, high = bounds
-    return low + (high - low) * torch.rand(*shape, dtype=torch.float64, device=generator.device, generator=generator)
-
-
-def annulus(
-    radius: tuple[float, float], even: bool, shape: tuple[int, ...], generator: torch.Generator
-) -> Float[Tensor, "... 2"]:
-    """Draw points of an annulus in the plane, evenly over its area if ``even``, else evenly in radius."""
-    direction = torch.randn(*shape, 2, dtype=torch.float64, device=generator.device, generator=generator)
-    bounds = (radius[0] ** 2, radius[1] ** 2) if even else radius
-    length = uniform(bounds, (*shape, 1), generator)
-    return direction / direction.norm(dim=-1, keepdim=True) * (length.sqrt() if even else length)
-
-
-def check_positive_range(**ranges: tuple[float, float]) -> None:
-    """Raise a UserError that names the first range that is out of order or reaches zero."""
-    for name, bounds in ranges.items():
-        check_range(name, bounds)
-        if bounds[0] <= 0:
-            raise UserError(f"{name}: expected a range of positive numbers, got {bounds}")
-
-
-def check_choice(name: str, value: str | int, known: tuple[str | int, str | int]) -> None:
-    """Raise a UserError unless ``value`` is one of the two known ones."""
-    if value not in known:
-        raise UserError(f"{name}: expected {known[0]!r} or {known[1]!r}, got {value!r}")

@@ -1,5 +1,6 @@
 """Several worlds in one dataset: the setting of meta-learning and of continual learning."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -82,38 +83,58 @@ class MultiTask:
         names, parts = ("task", *self.parameter_names), []
         for world, mine in self._simulators(parameters):
             own = parameters[:, [names.index(name) for name in world.parameter_names]][mine]
-            trajectory = world.simulate(own, steps, generator)
-            fields = {
-                "state": trajectory.state,
-                "action": trajectory.action,
-                "observation": trajectory.observation,
-                "mode": trajectory.mode,
-                "video": world.render(trajectory),
-                "dt": torch.full((len(mine), 1), world.dt, dtype=torch.float64, device=mine.device),
-            }
-            parts.append((mine, fields | trajectory.extra))
-        merged = {name: _merged(name, parts, len(parameters)) for part in parts for name in part[1]}
+            parts.append((mine, _fields(world, own, steps, generator)))
+        if len(self._kinds[0]) == 1:
+            merged = parts[0][1]
+        else:
+            merged = {name: _merged(name, like, parts, len(parameters)) for name, like in self._layout(steps).items()}
         if len({world.dt for world in self.worlds}) == 1:
             del merged["dt"]
-        own = {name: merged.pop(name) for name in ("state", "action", "observation", "mode")}
+        own = {name: merged.pop(name, None) for name in ("state", "action", "observation", "mode")}
         return Trajectory(
             **own,  # pyright: ignore[reportArgumentType]
             parameter=parameters[:, 1:] if len(names) > 1 else None,
             task=parameters[:, 0].long(),
-            extra={name: value for name, value in merged.items() if value is not None},
+            extra=merged,
         )
 
     def render(self, trajectory: Trajectory) -> UInt8[Tensor, "b t c h w"] | None:
         """Return the frames that ``simulate`` drew; ``None`` where no world is seen."""
         return trajectory.extra.get("video")
 
+    @functools.cached_property
+    def _kinds(self) -> tuple[list[System], list[int]]:
+        """Return what simulates, and which of it each task has; tasks that differ only in sampled parameters share one."""
+        simulators: list[Any] = [getattr(world, "simulator", world) for world in self.worlds]
+        distinct = [kind for i, kind in enumerate(simulators) if kind not in simulators[:i]]
+        return distinct, [distinct.index(kind) for kind in simulators]
+
+    @functools.cached_property
+    def _layouts(self) -> dict[int, dict[str, Tensor]]:
+        """What ``_layout`` found, by the number of steps."""
+        return {}
+
+    def _layout(self, steps: int) -> dict[str, Tensor]:
+        """Return an array like every field of one sequence, as large as any task's: no draw's shapes depend on its tasks."""
+        if steps not in self._layouts:
+            generator = torch.Generator().manual_seed(0)
+            samples = [_fields(kind, kind.sample_parameters(1, generator), steps, generator) for kind in self._kinds[0]]
+            sides = {tuple(sample["video"].shape[-2:]) for sample in samples if "video" in sample}
+            if len(sides) > 1:
+                raise UserError(f"worlds: frames of {sorted(sides)} pixels in one dataset; give all the same side")
+            held = {
+                name: [s[name] for s in samples if name in s] for name in dict.fromkeys(n for s in samples for n in s)
+            }
+            self._layouts[steps] = {
+                name: values[0].new_empty([max(sizes) for sizes in zip(*(v.shape[1:] for v in values), strict=True)])
+                for name, values in held.items()
+            }
+        return self._layouts[steps]
+
     def _simulators(self, parameters: Tensor) -> list[tuple[System, Int[Tensor, " n"]]]:
-        """Return like ``_parts`` what simulates; tasks that differ only in sampled parameters are one."""
-        kinds: list[Any] = [getattr(world, "simulator", world) for world in self.worlds]
-        distinct = list(dict.fromkeys(kinds))
-        kind_of = torch.tensor([distinct.index(kind) for kind in kinds], device=parameters.device)[
-            parameters[:, 0].long()
-        ]
+        """Return like ``_parts`` what simulates."""
+        distinct, kinds = self._kinds
+        kind_of = torch.tensor(kinds, device=parameters.device)[parameters[:, 0].long()]
         parts = [(kind, (kind_of == k).nonzero()[:, 0]) for k, kind in enumerate(distinct)]
         return [(kind, mine) for kind, mine in parts if len(mine)]
 
@@ -129,22 +150,28 @@ def _with_side(world: System, side: int) -> Any:
     return replace(world, side=side)  # pyright: ignore[reportArgumentType]
 
 
-def _merged(name: str, parts: Sequence[tuple[Tensor, dict[str, Tensor | None]]], n: int) -> Tensor | None:
-    """Put the rows of all parts into one array of the largest shape, zero where a part has nothing."""
-    held = [(mine, value) for mine, fields in parts if (value := fields.get(name)) is not None]
-    if not held:
-        return None
+def _fields(world: System, parameters: Tensor, steps: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Simulate one task and draw it; return what it has."""
+    trajectory = world.simulate(parameters, steps, generator)
+    fields = {
+        "state": trajectory.state,
+        "action": trajectory.action,
+        "observation": trajectory.observation,
+        "mode": trajectory.mode,
+        "video": world.render(trajectory),
+        "dt": trajectory.state.new_full((len(parameters), 1), world.dt),
+    }
+    return {name: value for name, value in (fields | trajectory.extra).items() if value is not None}
+
+
+def _merged(name: str, like: Tensor, parts: Sequence[tuple[Tensor, dict[str, Tensor]]], n: int) -> Tensor:
+    """Put the rows of all parts into one array of the shape of ``like``, zero where a part has nothing."""
+    held = [(mine, fields[name]) for mine, fields in parts if name in fields]
     if name == "video":
-        channels = max(value.shape[2] for _, value in held)
-        held = [
-            (mine, value if value.shape[2] == channels else value.expand(-1, -1, channels, -1, -1))
-            for mine, value in held
-        ]
-        sides = {tuple(value.shape[-2:]) for _, value in held}
-        if len(sides) > 1:
-            raise UserError(f"worlds: frames of {sorted(sides)} pixels in one dataset; give all the same side")
-    shape = [max(sizes) for sizes in zip(*(value.shape[1:] for _, value in held), strict=True)]
-    out = held[0][1].new_zeros(n, *shape)
+        held = [(mine, value.expand(-1, -1, like.shape[1], -1, -1)) for mine, value in held]
+    full = len(held) == len(parts) and all(value.shape[1:] == like.shape for _, value in held)
+    make = torch.empty if full else torch.zeros
+    out = make(n, *like.shape, dtype=like.dtype, device=parts[0][0].device)
     for mine, value in held:
-        out[(mine, *(slice(size) for size in value.shape[1:]))] = value
+        out[(mine, *map(slice, value.shape[1:]))] = value
     return out

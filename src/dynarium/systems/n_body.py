@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dynarium.errors import UserError
-from dynarium.systems.checks import check_positive, check_range
+from dynarium.systems.checks import check_choice, check_positive, check_positive_range, check_range
+from dynarium.systems.draws import uniform
 from dynarium.systems.hamiltonian import HamiltonianWorld
-from dynarium.systems.mechanics import Array, Flow, check_choice, check_positive_range, columns, uniform
+from dynarium.systems.mechanics import Array, Flow, columns
 
 
 @dataclass(frozen=True, kw_only=True)

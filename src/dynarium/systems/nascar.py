@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from dynarium.errors import UserError
 from dynarium.systems.checks import check_not_negative, check_positive
 from dynarium.systems.views import draw_points
 from dynarium.types import Trajectory
@@ -70,8 +69,7 @@ class Nascar:
         """
         check_positive(steps=self.steps, dt=self.dt, observations=self.observations, side=self.side, reach=self.reach)
         check_not_negative(noise_std=self.noise_std, observation_noise_std=self.observation_noise_std)
-        if self.factors_seed < 0:
-            raise UserError(f"factors_seed: expected a number of at least 0, got {self.factors_seed}")
+        check_not_negative(factors_seed=self.factors_seed)
 
     @property
     def state_names(self) -> tuple[str, ...]:

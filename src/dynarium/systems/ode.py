@@ -13,12 +13,10 @@ from torch import Tensor
 from dynarium.errors import UserError
 from dynarium.systems.actions import RandomActions
 from dynarium.systems.checks import check_not_negative, check_positive, check_range
+from dynarium.systems.draws import Range, uniform_rows
 from dynarium.systems.integrators import integrate
 from dynarium.systems.views import Circle, Plane, Strategies
 from dynarium.types import Trajectory
-
-Range = tuple[float, float]
-"""Lowest and highest value of a uniform draw."""
 
 _TOLERANCE = 1e-9
 _FORCING, _PLANE = RandomActions(), Plane()
@@ -103,7 +101,7 @@ class Ode:
 
     def sample_parameters(self, n: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
         """Draw every parameter uniformly from its range."""
-        return _uniform(n, self.parameters, generator)
+        return uniform_rows(self.parameters.values(), n, generator)
 
     def simulate(self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator) -> Trajectory:
         """Draw first states (and actions) and return ``steps`` states of each sequence.
@@ -111,7 +109,7 @@ class Ode:
         Raises:
             UserError: The equation has no finite solution for a sequence.
         """
-        first = _uniform(len(parameters), self.start, generator)
+        first = uniform_rows(self.start.values(), len(parameters), generator)
         if self.simplex:
             parts = first.unflatten(-1, (self.simplex, -1))
             first = (parts / parts.sum(-1, keepdim=True)).flatten(1)
@@ -164,9 +162,3 @@ class Ode:
             inspect.signature(self._function()).bind(*values, **dict.fromkeys(self.parameters))
         except TypeError as error:
             raise UserError(f"equation: {self.equation} does not fit start, actions and parameters: {error}") from None
-
-
-def _uniform(n: int, ranges: dict[str, Range], generator: torch.Generator) -> Float[Tensor, "b q"]:
-    options = {"dtype": torch.float64, "device": generator.device}
-    low, high = torch.tensor(list(ranges.values()), **options).reshape(-1, 2).unbind(-1)
-    return low + (high - low) * torch.rand(n, len(ranges), generator=generator, **options)

@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dynarium.systems.checks import check_range
+from dynarium.systems.checks import check_positive_range, check_range
+from dynarium.systems.draws import annulus, uniform
 from dynarium.systems.hamiltonian import HamiltonianWorld
-from dynarium.systems.mechanics import Array, Flow, annulus, check_positive_range, library, uniform
+from dynarium.systems.mechanics import Array, Flow, library
 
 
 @dataclass(frozen=True, kw_only=True)

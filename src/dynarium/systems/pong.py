@@ -10,7 +10,8 @@ from torch import Tensor
 from dynarium.errors import UserError
 from dynarium.rendering import antialiased_capsules, antialiased_discs, antialiased_walls, hard_bars, hard_discs
 from dynarium.systems.billiards import MAX_COLLISIONS, time_to_wall
-from dynarium.systems.checks import check_not_negative, check_positive, check_range, check_rendering
+from dynarium.systems.checks import check_choice, check_not_negative, check_positive, check_range
+from dynarium.systems.draws import velocities
 from dynarium.systems.walls import HalfPlanes
 from dynarium.types import Trajectory
 
@@ -82,7 +83,7 @@ class Pong:
         check_range("speed", self.speed, low=0.0)
         check_range("paddle_x", self.paddle_x)
         check_not_negative(paddle_speed=self.paddle_speed, dead_zone=self.dead_zone, init_std=self.init_std)
-        check_rendering(self.rendering)
+        check_choice("rendering", self.rendering, ("hard", "antialiased"))
         for name in ("elasticity", "wall_elasticity"):
             if not 0 < getattr(self, name) <= 1:
                 raise UserError(f"{name}: expected a number in (0, 1], got {getattr(self, name)}")
@@ -113,10 +114,7 @@ class Pong:
     def simulate(self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator) -> Trajectory:
         """Draw initial conditions and play ``steps`` frames."""
         n, device = len(parameters), generator.device
-        uniform = torch.rand(n, 2, dtype=torch.float64, device=device, generator=generator)
-        angle = torch.deg2rad(self.angle[0] + (self.angle[1] - self.angle[0]) * uniform[:, 0])
-        speed = self.speed[0] + (self.speed[1] - self.speed[0]) * uniform[:, 1]
-        v = speed[:, None] * torch.stack([angle.cos(), angle.sin()], -1)
+        v = velocities(self.angle, self.speed, (n,), generator)
         low, high = (bound.to(device) for bound in self._start_region())
         x = self.extent / 2 + self.init_std * torch.randn(n, 2, dtype=torch.float64, device=device, generator=generator)
         x = x.clamp(low, high)

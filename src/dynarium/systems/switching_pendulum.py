@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from dynarium.errors import UserError
-from dynarium.systems.checks import check_not_negative, check_positive, check_range
+from dynarium.systems.checks import check_choice, check_not_negative, check_positive, check_range
+from dynarium.systems.double_pendulum import DoublePendulum
+from dynarium.systems.draws import shared_factors, uniform_rows
 from dynarium.systems.integrators import integrate_arrays
 from dynarium.systems.views import draw_points
 from dynarium.types import Trajectory
@@ -90,8 +91,7 @@ class SwitchingPendulum:
         check_range("angle_2", self.angle_2)
         check_not_negative(burn_in=self.burn_in, observation_noise_std=self.observation_noise_std)
         check_not_negative(factors_seed=self.factors_seed)
-        if self.start not in ("spread", "published"):
-            raise UserError(f"start: expected 'spread' or 'published', got {self.start!r}")
+        check_choice("start", self.start, ("spread", "published"))
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -106,8 +106,7 @@ class SwitchingPendulum:
     @property
     def factors(self) -> Float[Tensor, "4 p"]:
         """The map from state to observation."""
-        generator = torch.Generator().manual_seed(self.factors_seed)
-        return 2 * torch.rand(4, self.observations, dtype=torch.float64, generator=generator) - 1
+        return shared_factors(4, self.observations, self.factors_seed)
 
     def sample_parameters(self, n: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
         """Return an empty table of ``n`` rows."""
@@ -120,9 +119,8 @@ class SwitchingPendulum:
         if self.start == "published":
             angles = _published(self, steps).to(generator.device).expand(n, steps, 4).contiguous()
         else:
-            low, high = torch.tensor([self.angle_1, self.angle_2], **options).unbind(-1)
-            drawn = low + (high - low) * torch.rand(n, 2, generator=generator, **options)
-            angles = self._solve(torch.nn.functional.pad(torch.deg2rad(drawn), (0, 2)), self.burn_in, steps)
+            drawn = torch.deg2rad(uniform_rows((self.angle_1, self.angle_2), n, generator))
+            angles = self._solve(drawn, self.burn_in, steps)
         state, velocity = self._positions(angles)
         noise = self.observation_noise_std * torch.randn(n, steps, self.observations, generator=generator, **options)
         return Trajectory(
@@ -148,28 +146,20 @@ class SwitchingPendulum:
         thin = draw_points(rods, (0.0, 0.0), reach, self.side, radius=0.7)
         return draw_points(torch.cat([upper, lower], 2), (0.0, 0.0), reach, self.side, background=thin[:, :, 0])
 
-    def _solve(self, angles: Float[Tensor, "b 4"], skipped: int, steps: int) -> Float[Tensor, "b t 4"]:
-        """Return the angles ``skipped .. skipped + steps - 1`` steps after ``angles``."""
+    def _solve(self, angle: Float[Tensor, "b 2"], skipped: int, steps: int) -> Float[Tensor, "b t 4"]:
+        """Return the angles and rates ``skipped .. skipped + steps - 1`` steps after a release from ``angle``."""
+        theta = np.tile([*self.mass, self.gravity, *self.length], (len(angle), 1))
+        flow = DoublePendulum().flow(theta)
         times = self.dt * np.arange(skipped, skipped + steps, dtype=np.float64)
         if skipped:
             times = np.append(0.0, times)
-        solved = integrate_arrays(self._rhs, angles.cpu().numpy(), times, rtol=_TOLERANCE, atol=_TOLERANCE)
-        return torch.from_numpy(solved[:, -steps:]).to(angles.device)
-
-    def _rhs(self, x: Float[np.ndarray, "b 4"], t: Float[np.ndarray, " b"]) -> Float[np.ndarray, "b 4"]:
-        """Return the Lagrange equations of two point masses on massless rods, solved for the accelerations."""
-        theta, omega = x.T[:2], x.T[2:]
-        (m1, m2), (l1, l2) = self.mass, self.length
-        apart = theta[1] - theta[0]
-        sine, cosine = np.sin(apart), np.cos(apart)
-        weight = self.gravity * np.sin(theta)
-        swing = omega * omega * sine
-        # (m1 + m2) l1 a1 + m2 l2 cos a2 = push_1 and l1 cos a1 + l2 a2 = push_2
-        push_1 = m2 * l2 * swing[1] - (m1 + m2) * weight[0]
-        push_2 = -l1 * swing[0] - weight[1]
-        acceleration_1 = (push_1 - m2 * cosine * push_2) / (l1 * (m1 + m2 * sine * sine))
-        acceleration_2 = (push_2 - l1 * cosine * acceleration_1) / l2
-        return np.array([omega[0], omega[1], acceleration_1, acceleration_2]).T
+        first = np.concatenate([angle.cpu().numpy(), np.zeros((len(angle), 2))], 1)
+        solved = integrate_arrays(
+            lambda x, _: np.concatenate(flow(x[:, :2], x[:, 2:]), 1), first, times, rtol=_TOLERANCE, atol=_TOLERANCE
+        )
+        q, p = torch.from_numpy(solved[:, -steps:]).to(angle.device).chunk(2, -1)
+        rates, _ = DoublePendulum().flow(torch.from_numpy(theta[:, None]).to(q))(q, p)
+        return torch.cat([q, rates], -1)
 
     def _positions(self, angles: Float[Tensor, "b t 4"]) -> tuple[Float[Tensor, "b t 4"], Float[Tensor, "b t 4"]]:
         """Return positions (x1, y1, x2, y2) of the bobs and their velocities."""
@@ -184,7 +174,7 @@ class SwitchingPendulum:
 @functools.lru_cache(maxsize=1)
 def _published(world: SwitchingPendulum, steps: int) -> Float[Tensor, "1 t 4"]:
     """Return the angles of the published start, kept because 20,000 steps of one sequence take several seconds."""
-    first = torch.deg2rad(torch.tensor([[*_PUBLISHED_START, 0.0, 0.0]], dtype=torch.float64))
+    first = torch.deg2rad(torch.tensor([_PUBLISHED_START], dtype=torch.float64))
     return world._solve(first, 0, steps)
 
 

@@ -1,0 +1,46 @@
+"""Random draws that several worlds share; all in float64, on the device of the generator."""
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Range = tuple[float, float]
+"""Lowest and highest value of a uniform draw."""
+
+
+def uniform(bounds: Range, shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "..."]:
+    """Draw from U(low, high)."""
+    low, high = bounds
+    return low + (high - low) * torch.rand(*shape, dtype=torch.float64, device=generator.device, generator=generator)
+
+
+def uniform_rows(ranges: Iterable[Range], n: int, generator: torch.Generator) -> Float[Tensor, "b k"]:
+    """Draw ``n`` rows, each column from a range of its own."""
+    options = {"dtype": torch.float64, "device": generator.device}
+    low, high = torch.tensor(list(ranges), **options).reshape(-1, 2).unbind(-1)
+    return low + (high - low) * torch.rand(n, len(low), generator=generator, **options)
+
+
+def velocities(
+    angle: Range, speed: Range, shape: tuple[int, ...], generator: torch.Generator
+) -> Float[Tensor, "... 2"]:
+    """Draw velocities of a uniform direction, in degrees, and a uniform size."""
+    share = torch.rand(*shape, 2, dtype=torch.float64, device=generator.device, generator=generator)
+    direction = torch.deg2rad(angle[0] + (angle[1] - angle[0]) * share[..., 0])
+    size = speed[0] + (speed[1] - speed[0]) * share[..., 1]
+    return size[..., None] * torch.stack([direction.cos(), direction.sin()], -1)
+
+
+def annulus(radius: Range, even: bool, shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "... 2"]:
+    """Draw points of an annulus in the plane, evenly over its area if ``even``, else evenly in radius."""
+    direction = torch.randn(*shape, 2, dtype=torch.float64, device=generator.device, generator=generator)
+    bounds = (radius[0] ** 2, radius[1] ** 2) if even else radius
+    length = uniform(bounds, (*shape, 1), generator)
+    return direction / direction.norm(dim=-1, keepdim=True) * (length.sqrt() if even else length)
+
+
+def shared_factors(states: int, observations: int, seed: int) -> Float[Tensor, "n p"]:
+    """Draw a map from states to observations that all sequences share, its entries uniform in (-1, 1)."""
+    return uniform((-1.0, 1.0), (states, observations), torch.Generator().manual_seed(seed))
