@@ -113,7 +113,7 @@ def test_interrupted_workers_end_with_one_line(number, backend):
     assert job.stderr is not None
     assert job.stderr.readline().startswith("made")
     os.killpg(job.pid, number)  # a terminal sends Ctrl-C to the workers as well
-    rest = job.communicate(timeout=60)[1].splitlines()  # ends when no worker holds the pipe any more
+    rest = job.communicate(timeout=120)[1].splitlines()  # ends when no worker holds the pipe any more
     said = [line for line in rest if not line.startswith("made ")]
     assert said[-1] == "dynarium: interrupted"
     assert "KeyboardInterrupt" not in said
