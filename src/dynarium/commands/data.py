@@ -1,5 +1,6 @@
 """``dynarium data``: make, look at, check, import and export datasets."""
 
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,26 +20,28 @@ WorldT = TypeVar("WorldT")
 
 @dataclass(frozen=True, kw_only=True)
 class ListOptions:
-    """List the worlds that can be made."""
+    """List the worlds that can be made: name, steps x time step, what it is."""
 
 
 def list_worlds(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium data list``."""
     parse(ListOptions, arguments, prog)
 
-    from rich.console import Console
-    from rich.table import Column, Table
+    from dynarium.systems import WORLDS, families, summary
 
-    from dynarium.systems import WORLDS
-
-    table = Table(Column("world", no_wrap=True), "steps", "dt", "state", "what it is", box=None)
-    for name in WORLDS:
-        make = WORLDS[name]
-        world = make()
-        first = (make.__doc__ or "").strip().splitlines()[0].removeprefix("Return ").replace("``", "")
-        state = f"{len(world.state_names)}: {', '.join(word.split(' ')[0] for word in world.state_names[:6])}"
-        table.add_row(name, str(world.steps), f"{world.dt:g}", state, first[:1].upper() + first[1:])
-    Console().print(table)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for family, names in families().items():
+        print(f"{family}:")
+        wide = max(map(len, names))
+        for name in names:
+            world = WORLDS[name]()
+            size = f"{world.steps} x {world.dt:g}"
+            line = f"  {name:{wide}}  {size:>12}  {summary(WORLDS[name]).replace('``', '')}"
+            print(
+                line
+                if columns is None or len(line) <= columns
+                else f"{line[: columns - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,30 +164,21 @@ def info(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium data info``."""
     options = parse(InfoOptions, arguments, prog)
 
-    import yaml
-    from rich.console import Console
-    from rich.table import Table
-
+    from dynarium.commands.describe import field_lines, generator_lines
     from dynarium.data import Dataset
 
     schema = Dataset(options.directory).schema
-    console = Console()
-    splits = ", ".join(f"{split} {n} ({len(schema.shards[split])} shards)" for split, n in schema.splits.items())
-    about = f"{options.directory}\n{splits}; dt {schema.dt:g}; content {schema.content_hash[:16]}"
-    console.print(about, highlight=False, markup=False, soft_wrap=True)
-    table = Table("field", "shape", "dtype", "entry", "mean", "std", "min", "max", box=None)
-    for name, spec in schema.fields.items():
-        statistics = spec.statistics
-        for i in range(len(statistics["mean"])):
-            first = (name, str(spec.shape), spec.dtype) if i == 0 else ("", "", "")
-            numbers = (f"{statistics[key][i]:.4g}" for key in ("mean", "std", "min", "max"))
-            table.add_row(*first, spec.names[i] if i < len(spec.names) else str(i), *numbers)
-    console.print(table)
-    made = f"by dynarium {schema.code_version}, {schema.created}" + (
-        "" if schema.seed is None else f", seed {schema.seed}"
-    )
-    console.print(f"made {made}, from", highlight=False)
-    console.print(yaml.safe_dump(schema.generator, sort_keys=False).rstrip(), highlight=False, markup=False)
+    print(options.directory)
+    splits = ", ".join(f"{split} {n} ({_shards(schema.shards[split])})" for split, n in schema.splits.items())
+    print(f"{splits}; dt {schema.dt:g}; content {schema.content_hash[:16]}")
+    print("\n".join(field_lines(schema)))
+    seed = "" if schema.seed is None else f", seed {schema.seed}"
+    print(f"made by dynarium {schema.code_version}, {schema.created}{seed}, from")
+    print("\n".join(generator_lines(schema.generator)))
+
+
+def _shards(sizes: Sequence[int]) -> str:
+    return "1 shard" if len(sizes) == 1 else f"{len(sizes)} shards"
 
 
 @dataclass(frozen=True, kw_only=True)
