@@ -195,8 +195,10 @@ class ShowOptions:
     """Index of the first one."""
     out: Path | None = None
     """Folder of the pictures; default: the dataset's."""
-    fps: float = 8.0
-    """Frames per second of the animation."""
+    steps: int = 500
+    """Steps of each sequence, at most: curves of thousands cannot be told apart."""
+    fps: float | None = None
+    """Frames per second of the animation; default: as fast as the world's clock, but 8 at least and 25 at most."""
 
 
 def show(arguments: Sequence[str], prog: str) -> None:
@@ -216,14 +218,22 @@ def show(arguments: Sequence[str], prog: str) -> None:
     last = min(dataset.size(split), options.first + min(wanted, 16))
     if not 0 <= options.first < last:
         raise UserError(f"--first: expected 0 .. {dataset.size(split) - 1} for split {split!r}, got {options.first}")
+    if options.fps is not None and not options.fps > 0:
+        raise UserError(f"--fps: expected a positive number, got {options.fps:g}")
+    if options.steps < 1:
+        raise UserError(f"--steps: expected at least 1, got {options.steps}")
     folder = options.out or options.directory
     folder.mkdir(parents=True, exist_ok=True)
-    for file in _pictures(dataset, split, range(options.first, last), folder, options.fps):
+    steps = min(options.steps, dataset.steps)
+    fps = min(25.0, max(8.0, 1 / dataset.schema.dt)) if options.fps is None else options.fps
+    for file in _pictures(dataset, split, range(options.first, last), steps, folder, fps):
         print(f"written: {file}")
+    if steps < dataset.steps:
+        print(f"shown: the first {steps} of {dataset.steps} steps (--steps)")
 
 
-def _pictures(dataset: "Dataset", split: str, index: range, folder: Path, fps: float) -> list[Path]:
-    """Draw sequences: their frames as a sheet and a film; where there are none, their curves.
+def _pictures(dataset: "Dataset", split: str, index: range, steps: int, folder: Path, fps: float) -> list[Path]:
+    """Draw the first steps of sequences: their frames as a sheet and a film; where there are none, their curves.
 
     Raises:
         UserError: The dataset has neither frames nor anything else that changes in time.
@@ -231,7 +241,7 @@ def _pictures(dataset: "Dataset", split: str, index: range, folder: Path, fps: f
     from dynarium.reporting.curves import curve_sheet
     from dynarium.reporting.pictures import animation, contact_sheet
 
-    read = dataset.read(split, index)
+    read = dataset.read(split, index, 0, steps)
     labels = [f"{i}" for i in index]
     if "task" in read:
         labels = [f"{i}: task {task}" for i, task in zip(index, read["task"].reshape(-1).tolist(), strict=True)]
