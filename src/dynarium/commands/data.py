@@ -1,5 +1,6 @@
 """``dynarium data``: make, look at, check, import and export datasets."""
 
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,26 +20,28 @@ WorldT = TypeVar("WorldT")
 
 @dataclass(frozen=True, kw_only=True)
 class ListOptions:
-    """List the worlds that can be made."""
+    """List the worlds that can be made: name, steps x time step, what it is."""
 
 
 def list_worlds(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium data list``."""
     parse(ListOptions, arguments, prog)
 
-    from rich.console import Console
-    from rich.table import Column, Table
+    from dynarium.systems import WORLDS, families, summary
 
-    from dynarium.systems import WORLDS
-
-    table = Table(Column("world", no_wrap=True), "steps", "dt", "state", "what it is", box=None)
-    for name in WORLDS:
-        make = WORLDS[name]
-        world = make()
-        first = (make.__doc__ or "").strip().splitlines()[0].removeprefix("Return ").replace("``", "")
-        state = f"{len(world.state_names)}: {', '.join(word.split(' ')[0] for word in world.state_names[:6])}"
-        table.add_row(name, str(world.steps), f"{world.dt:g}", state, first[:1].upper() + first[1:])
-    Console().print(table)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for family, names in families().items():
+        print(f"{family}:")
+        wide = max(map(len, names))
+        for name in names:
+            world = WORLDS[name]()
+            size = f"{world.steps} x {world.dt:g}"
+            line = f"  {name:{wide}}  {size:>12}  {summary(WORLDS[name]).replace('``', '')}"
+            print(
+                line
+                if columns is None or len(line) <= columns
+                else f"{line[: columns - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,30 +164,21 @@ def info(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium data info``."""
     options = parse(InfoOptions, arguments, prog)
 
-    import yaml
-    from rich.console import Console
-    from rich.table import Table
-
+    from dynarium.commands.describe import field_lines, generator_lines
     from dynarium.data import Dataset
 
     schema = Dataset(options.directory).schema
-    console = Console()
-    splits = ", ".join(f"{split} {n} ({len(schema.shards[split])} shards)" for split, n in schema.splits.items())
-    about = f"{options.directory}\n{splits}; dt {schema.dt:g}; content {schema.content_hash[:16]}"
-    console.print(about, highlight=False, markup=False, soft_wrap=True)
-    table = Table("field", "shape", "dtype", "entry", "mean", "std", "min", "max", box=None)
-    for name, spec in schema.fields.items():
-        statistics = spec.statistics
-        for i in range(len(statistics["mean"])):
-            first = (name, str(spec.shape), spec.dtype) if i == 0 else ("", "", "")
-            numbers = (f"{statistics[key][i]:.4g}" for key in ("mean", "std", "min", "max"))
-            table.add_row(*first, spec.names[i] if i < len(spec.names) else str(i), *numbers)
-    console.print(table)
-    made = f"by dynarium {schema.code_version}, {schema.created}" + (
-        "" if schema.seed is None else f", seed {schema.seed}"
-    )
-    console.print(f"made {made}, from", highlight=False)
-    console.print(yaml.safe_dump(schema.generator, sort_keys=False).rstrip(), highlight=False, markup=False)
+    print(options.directory)
+    splits = ", ".join(f"{split} {n} ({_shards(schema.shards[split])})" for split, n in schema.splits.items())
+    print(f"{splits}; dt {schema.dt:g}; content {schema.content_hash[:16]}")
+    print("\n".join(field_lines(schema)))
+    seed = "" if schema.seed is None else f", seed {schema.seed}"
+    print(f"made by dynarium {schema.code_version}, {schema.created}{seed}, from")
+    print("\n".join(generator_lines(schema.generator)))
+
+
+def _shards(sizes: Sequence[int]) -> str:
+    return "1 shard" if len(sizes) == 1 else f"{len(sizes)} shards"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,8 +195,10 @@ class ShowOptions:
     """Index of the first one."""
     out: Path | None = None
     """Folder of the pictures; default: the dataset's."""
-    fps: float = 8.0
-    """Frames per second of the animation."""
+    steps: int = 500
+    """Steps of each sequence, at most: curves of thousands cannot be told apart."""
+    fps: float | None = None
+    """Frames per second of the animation; default: as fast as the world's clock, but 8 at least and 25 at most."""
 
 
 def show(arguments: Sequence[str], prog: str) -> None:
@@ -222,14 +218,22 @@ def show(arguments: Sequence[str], prog: str) -> None:
     last = min(dataset.size(split), options.first + min(wanted, 16))
     if not 0 <= options.first < last:
         raise UserError(f"--first: expected 0 .. {dataset.size(split) - 1} for split {split!r}, got {options.first}")
+    if options.fps is not None and not options.fps > 0:
+        raise UserError(f"--fps: expected a positive number, got {options.fps:g}")
+    if options.steps < 1:
+        raise UserError(f"--steps: expected at least 1, got {options.steps}")
     folder = options.out or options.directory
     folder.mkdir(parents=True, exist_ok=True)
-    for file in _pictures(dataset, split, range(options.first, last), folder, options.fps):
+    steps = min(options.steps, dataset.steps)
+    fps = min(25.0, max(8.0, 1 / dataset.schema.dt)) if options.fps is None else options.fps
+    for file in _pictures(dataset, split, range(options.first, last), steps, folder, fps):
         print(f"written: {file}")
+    if steps < dataset.steps:
+        print(f"shown: the first {steps} of {dataset.steps} steps (--steps)")
 
 
-def _pictures(dataset: "Dataset", split: str, index: range, folder: Path, fps: float) -> list[Path]:
-    """Draw sequences: their frames as a sheet and a film; where there are none, their curves.
+def _pictures(dataset: "Dataset", split: str, index: range, steps: int, folder: Path, fps: float) -> list[Path]:
+    """Draw the first steps of sequences: their frames as a sheet and a film; where there are none, their curves.
 
     Raises:
         UserError: The dataset has neither frames nor anything else that changes in time.
@@ -237,7 +241,7 @@ def _pictures(dataset: "Dataset", split: str, index: range, folder: Path, fps: f
     from dynarium.reporting.curves import curve_sheet
     from dynarium.reporting.pictures import animation, contact_sheet
 
-    read = dataset.read(split, index)
+    read = dataset.read(split, index, 0, steps)
     labels = [f"{i}" for i in index]
     if "task" in read:
         labels = [f"{i}: task {task}" for i, task in zip(index, read["task"].reshape(-1).tolist(), strict=True)]

@@ -47,7 +47,7 @@ def draw(world: System, n: int, steps: int, generator: torch.Generator, first: i
     return {
         name: value.float() if value.dtype == torch.float64 else value
         for name, value in arrays.items()
-        if value is not None
+        if value is not None and 0 not in value.shape[1:]  # a world without parameters has no such field
     }
 
 
@@ -132,7 +132,9 @@ def make_dataset(
             done += made
             if progress is not None:
                 progress(done, total)
-    names = {"state": world.state_names, "parameter": world.parameter_names}
+    # The task is a field of its own.
+    own = world.parameter_names[1:] if isinstance(world, MultiTask) else world.parameter_names
+    names = {"state": world.state_names, "parameter": own}
     finish(partial, directory, shards, names=names, dt=world.dt, seed=seed, generator=settings["world"])
     return Dataset(directory)
 

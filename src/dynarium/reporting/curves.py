@@ -118,5 +118,5 @@ def _panel(
 
 def _ticks(low: float, high: float, count: int) -> list[tuple[float, str]]:
     """Return round numbers and their labels; Pillow's own font has a hyphen, but no minus."""
-    ticks = even_ticks(low, high, count)
+    ticks = next((found for n in (count, count + 2) if len(found := even_ticks(low, high, n)) > 1), [low, high])
     return [(tick, label.replace("\N{MINUS SIGN}", "-")) for tick, label in zip(ticks, tick_labels(ticks), strict=True)]

@@ -1,54 +1,65 @@
 """Systems: the true worlds. Each is a frozen dataclass; ``WORLDS`` maps a name to a function that returns one."""
 
+from collections.abc import Callable
+
 from dynarium.registry import Registry
 from dynarium.systems.base import System
 
-WORLDS = Registry(
-    "world",
-    {
+_BUILTIN: dict[str, dict[str, str]] = {
+    "Bouncing balls": {
         "bouncing-ball": "dynarium.systems.ball:bouncing_ball",
         "bouncing-ball-gravity": "dynarium.systems.ball:bouncing_ball_gravity",
         "bouncing-ball-hexagon": "dynarium.systems.ball:bouncing_ball_hexagon",
         "bouncing-ball-octagon": "dynarium.systems.ball:bouncing_ball_octagon",
         "gravity": "dynarium.systems.sets:gravity",
-        "gravity-3": "dynarium.systems.sets:gravity_3",
-        "gravity-6": "dynarium.systems.sets:gravity_6",
-        "gravity-16": "dynarium.systems.sets:gravity_16",
-        "double-pendulum": "dynarium.systems.double_pendulum:double_pendulum",
-        "double-pendulum-3": "dynarium.systems.sets:double_pendulum_3",
-        "double-pendulum-colors": "dynarium.systems.double_pendulum:double_pendulum_colors",
-        "double-pendulum-colors-friction": "dynarium.systems.double_pendulum:double_pendulum_colors_friction",
-        "double-pendulum-light": "dynarium.systems.double_pendulum:double_pendulum_light",
-        "double-pendulum-suite": "dynarium.systems.double_pendulum:double_pendulum_suite",
+        "pong": "dynarium.systems.pong:Pong",
+    },
+    "Hamiltonian systems": {
         "mass-spring": "dynarium.systems.mass_spring:mass_spring",
-        "mass-spring-3": "dynarium.systems.sets:mass_spring_3",
+        "pendulum": "dynarium.systems.pendulum:pendulum",
+        "double-pendulum": "dynarium.systems.double_pendulum:double_pendulum",
+        "double-pendulum-light": "dynarium.systems.double_pendulum:double_pendulum_light",
+        "two-body": "dynarium.systems.n_body:two_body",
+        "three-body": "dynarium.systems.n_body:three_body",
+        "n-body": "dynarium.systems.n_body:n_body",
+    },
+    "Hamiltonian systems in colour": {
         "mass-spring-colors": "dynarium.systems.mass_spring:mass_spring_colors",
         "mass-spring-colors-friction": "dynarium.systems.mass_spring:mass_spring_colors_friction",
         "mass-spring-suite": "dynarium.systems.mass_spring:mass_spring_suite",
-        "mixed-physics-2023": "dynarium.systems.sets:mixed_physics_2023",
-        "mixed-physics-2025": "dynarium.systems.sets:mixed_physics_2025",
-        "mixed-physics-2025-double-pendulum": "dynarium.systems.sets:mixed_physics_2025_double_pendulum",
-        "n-body": "dynarium.systems.n_body:n_body",
-        "pendulum": "dynarium.systems.pendulum:pendulum",
-        "pendulum-3": "dynarium.systems.sets:pendulum_3",
         "pendulum-colors": "dynarium.systems.pendulum:pendulum_colors",
         "pendulum-colors-friction": "dynarium.systems.pendulum:pendulum_colors_friction",
-        "three-body": "dynarium.systems.n_body:three_body",
-        "two-body": "dynarium.systems.n_body:two_body",
-        "two-body-3": "dynarium.systems.sets:two_body_3",
+        "double-pendulum-colors": "dynarium.systems.double_pendulum:double_pendulum_colors",
+        "double-pendulum-colors-friction": "dynarium.systems.double_pendulum:double_pendulum_colors_friction",
+        "double-pendulum-suite": "dynarium.systems.double_pendulum:double_pendulum_suite",
         "two-body-colors": "dynarium.systems.n_body:two_body_colors",
         "two-body-colors-friction": "dynarium.systems.n_body:two_body_colors_friction",
         "two-body-suite": "dynarium.systems.n_body:two_body_suite",
-        "pong": "dynarium.systems.pong:Pong",
+    },
+    "Several dynamics in one set": {
+        "gravity-3": "dynarium.systems.sets:gravity_3",
+        "gravity-6": "dynarium.systems.sets:gravity_6",
+        "gravity-16": "dynarium.systems.sets:gravity_16",
+        "mass-spring-3": "dynarium.systems.sets:mass_spring_3",
+        "pendulum-3": "dynarium.systems.sets:pendulum_3",
+        "double-pendulum-3": "dynarium.systems.sets:double_pendulum_3",
+        "two-body-3": "dynarium.systems.sets:two_body_3",
+        "mixed-physics-2023": "dynarium.systems.sets:mixed_physics_2023",
+        "mixed-physics-2025": "dynarium.systems.sets:mixed_physics_2025",
+        "mixed-physics-2025-double-pendulum": "dynarium.systems.sets:mixed_physics_2025_double_pendulum",
+    },
+    "Switching systems": {
         "nascar": "dynarium.systems.nascar:nascar",
-        "nascar-original": "dynarium.systems.nascar:nascar_original",
         "nascar-pixels": "dynarium.systems.nascar:nascar_pixels",
+        "nascar-original": "dynarium.systems.nascar:nascar_original",
         "lorenz": "dynarium.systems.lorenz:lorenz",
-        "lorenz-original": "dynarium.systems.lorenz:lorenz_original",
         "lorenz-pixels": "dynarium.systems.lorenz:lorenz_pixels",
+        "lorenz-original": "dynarium.systems.lorenz:lorenz_original",
         "switching-pendulum": "dynarium.systems.switching_pendulum:switching_pendulum",
-        "switching-pendulum-original": "dynarium.systems.switching_pendulum:switching_pendulum_original",
         "switching-pendulum-pixels": "dynarium.systems.switching_pendulum:switching_pendulum_pixels",
+        "switching-pendulum-original": "dynarium.systems.switching_pendulum:switching_pendulum_original",
+    },
+    "Equations of a few lines": {
         "duffing": "dynarium.systems.oscillators:duffing",
         "van-der-pol": "dynarium.systems.oscillators:van_der_pol",
         "forced-pendulum": "dynarium.systems.oscillators:forced_pendulum",
@@ -59,7 +70,9 @@ WORLDS = Registry(
         "matching-pennies": "dynarium.systems.populations:matching_pennies",
         "rock-paper-scissors": "dynarium.systems.populations:rock_paper_scissors",
     },
-)
+}
+
+WORLDS = Registry("world", {name: path for family in _BUILTIN.values() for name, path in family.items()})
 
 SIZES: dict[str, tuple[int, int, int]] = {
     "gravity": (10_000, 2_000, 2_000),
@@ -84,4 +97,19 @@ SIZES: dict[str, tuple[int, int, int]] = {
 }
 """Published numbers of training, validation and test sequences, where they are not 5000, 500 and 1000."""
 
-__all__ = ["SIZES", "WORLDS", "System"]
+
+def families() -> dict[str, list[str]]:
+    """Return the names of all worlds by family, in the order of presentation; those that a user registered come last."""
+    named = {family: list(worlds) for family, worlds in _BUILTIN.items()}
+    known = {name for names in named.values() for name in names}
+    others = [name for name in WORLDS if name not in known]
+    return named | ({"Others": others} if others else {})
+
+
+def summary(make: Callable[[], System]) -> str:
+    """Return the first sentence on a world, from the docstring of what makes it."""
+    first = " ".join((make.__doc__ or "").strip().split("\n\n")[0].split()).removeprefix("Return ")
+    return first[:1].upper() + first[1:]
+
+
+__all__ = ["SIZES", "WORLDS", "System", "families", "summary"]
