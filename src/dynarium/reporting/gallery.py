@@ -12,10 +12,12 @@ from dynarium.data.generate import make_block
 from dynarium.data.schema import STEPPED
 from dynarium.reporting.curves import curve_sheet
 from dynarium.reporting.pictures import gif_bytes, save
-from dynarium.systems import SIZES, WORLDS
+from dynarium.systems import SIZES, WORLDS, families, summary
 
 SEQUENCES = 6
 COLUMNS = 8
+SAME_WORLD = "-original"
+"""A published length of a world that is shown already."""
 STEPS = 60
 """Steps of a strip; a longer sequence is cut."""
 
@@ -29,7 +31,10 @@ makes them; of a set of several tasks, one of each. `dynarium data make NAME --h
 def gallery(folder: Path) -> Path:
     """Write ``worlds.md`` and a picture of every world, ``images/worlds/NAME.gif`` or ``.png``, into ``folder``."""
     images = folder / "images" / "worlds"
-    entries = [_entry(name, WORLDS[name], images) for name in WORLDS]
+    entries = []
+    for family, names in families().items():
+        shown = [name for name in names if not name.endswith(SAME_WORLD)]
+        entries += [f"## {family}\n", *(_entry(name, WORLDS[name], images) for name in shown)]
     wanted = {
         line.split("/")[-1].rstrip(")") for entry in entries for line in entry.splitlines() if line.startswith("![")
     }
@@ -50,19 +55,18 @@ def _entry(name: str, make: Any, images: Path) -> str:
     if "video" in made:
         picture = images / f"{name}.gif"
         fps = min(20.0, max(6.0, 1 / world.dt))
-        data = gif_bytes(made["video"], fps=fps, size=96, sequences=n, columns=min(n, COLUMNS))
+        data = gif_bytes(made["video"], fps=fps, size=64, sequences=n, columns=min(n, COLUMNS))
         save(picture, lambda file: file.write(data))
     else:
         picture = images / f"{name}.png"
         fields = {field: made[field][:2] for field in ("state", "observation") if field in made}
         mode = made["mode"][:2] if "mode" in made else None
         curve_sheet(fields, picture, dt=world.dt, names={"state": world.state_names}, mode=mode)
-    first = (make.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ").removeprefix("Return ")
     sizes = " / ".join(f"{n:,}" for n in SIZES.get(name, (5000, 500, 1000)))
     shapes = ", ".join(f"`{field}` {list(value.shape[1:])}" for field, value in made.items() if value.ndim > 1)
     cut = "" if steps == world.steps else f" (the strip shows {steps})"
     return (
-        f"## {name}\n\n{first[:1].upper()}{first[1:]}\n\n![{name}](images/worlds/{picture.name})\n\n"
+        f"### {name}\n\n{summary(make)}\n\n![{name}](images/worlds/{picture.name})\n\n"
         f"{world.steps} steps of {world.dt:g}{cut}; {sizes} sequences; {shapes}\n"
     )
 
