@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from dynarium.errors import UserError
 from dynarium.models.slds_learning import EMConfig, fit
 from dynarium.models.slds_posterior import (
-    Potentials,
     Posterior,
+    Potentials,
     Sequences,
     infer_modes,
     infer_states,
@@ -86,18 +86,18 @@ class SLDS(nn.Module):
         super().__init__()
         self.config = config
         k, n, p = config.modes, config.state, config.observation
-        f64 = {"dtype": torch.float64}
-        self.A = nn.Parameter(0.95 * torch.eye(n, **f64).repeat(k, 1, 1))
-        self.b = nn.Parameter(0.1 * torch.randn(k, n, **f64))
-        self.Q_root = nn.Parameter(raw_root(0.1 * torch.eye(n, **f64).repeat(k, 1, 1)))
-        self.C = nn.Parameter(torch.randn(p, n, **f64) / math.sqrt(n))
-        self.d = nn.Parameter(torch.zeros(p, **f64))
-        self.log_S = nn.Parameter(torch.zeros(p, **f64))
-        self.m0 = nn.Parameter(torch.zeros(n, **f64))
-        self.P0_root = nn.Parameter(raw_root(torch.eye(n, **f64)))
-        self.initial = nn.Parameter(torch.zeros(k, **f64))
-        self.R = nn.Parameter(math.log(20.0) * torch.eye(k, **f64))
-        self.W = nn.Parameter(torch.zeros(k, n, **f64)) if config.recurrent and k > 1 else None
+        f64 = torch.float64
+        self.A = nn.Parameter(0.95 * torch.eye(n, dtype=f64).repeat(k, 1, 1))
+        self.b = nn.Parameter(0.1 * torch.randn(k, n, dtype=f64))
+        self.Q_root = nn.Parameter(raw_root(0.1 * torch.eye(n, dtype=f64).repeat(k, 1, 1)))
+        self.C = nn.Parameter(torch.randn(p, n, dtype=f64) / math.sqrt(n))
+        self.d = nn.Parameter(torch.zeros(p, dtype=f64))
+        self.log_S = nn.Parameter(torch.zeros(p, dtype=f64))
+        self.m0 = nn.Parameter(torch.zeros(n, dtype=f64))
+        self.P0_root = nn.Parameter(raw_root(torch.eye(n, dtype=f64)))
+        self.initial = nn.Parameter(torch.zeros(k, dtype=f64))
+        self.R = nn.Parameter(math.log(20.0) * torch.eye(k, dtype=f64))
+        self.W = nn.Parameter(torch.zeros(k, n, dtype=f64)) if config.recurrent and k > 1 else None
 
     @property
     def potentials(self) -> Potentials:
@@ -191,8 +191,7 @@ class SLDS(nn.Module):
         count, before = sequences.seen.sum().clamp(min=1), -math.inf
         for _ in range(self.config.inference_steps):
             modes = infer_modes(potentials, states, sequences)
-            posterior = Posterior(states=states, modes=modes)
-            bound = float(posterior.total(potentials, sequences).sum() / count)
+            bound = float(Posterior(states=states, modes=modes).total(potentials, sequences).sum() / count)
             if bound - before < self.config.tolerance:
                 break
             before = bound
@@ -259,8 +258,8 @@ class SLDS(nn.Module):
         x = x + apply(root_of(self.P0_root), _noise(x, generator))
         y = apply(self.C, x) + self.d
         y = y + self.log_S.mul(0.5).exp() * _noise(y, generator)
-        later = self._ancestral(x, z, steps - 1, generator)
-        return tuple(torch.cat([first[:, None], rest], 1) for first, rest in zip((y, x, z), later, strict=True))
+        ys, xs, zs = self._ancestral(x, z, steps - 1, generator)
+        return torch.cat([y[:, None], ys], 1), torch.cat([x[:, None], xs], 1), torch.cat([z[:, None], zs], 1)
 
     def next_modes(self, x: Float[Tensor, "*b n"]) -> Float[Tensor, "*b k k"]:
         """Return p(z_t = j | z_{t-1} = i, x_{t-1}) for states x_{t-1}."""

@@ -24,7 +24,6 @@ from dynarium.models.slds_posterior import (
 )
 from dynarium.ssm.discrete import Marginals
 from dynarium.ssm.kmeans import kmeans
-from dynarium.ssm.model import apply
 
 if TYPE_CHECKING:
     from dynarium.models.slds import SLDS, SLDSConfig
@@ -240,9 +239,9 @@ def maximise_transitions(model: "SLDS", posterior: Posterior, config: EMConfig) 
         return value
 
     with torch.enable_grad():
-        before = float(objective())
+        before = float(objective().detach())
         optimiser.step(objective)
-        after = float(objective())
+        after = float(objective().detach())
     if after <= before:
         model.assign(R=R.detach(), W=W.detach())
 

@@ -206,13 +206,12 @@ def infer_states(
         linear[:, :-1] += slope + apply(curvature, mean[:, :-1])
         found, log_det = solve_chain(Chain(diagonal=diagonal, below=chain.below, linear=linear))
         step = found.mean - mean
-        size = torch.ones_like(best)
+        size, reached = torch.ones_like(best), height(found.mean)
         for _ in range(HALVINGS):
-            reached = height(mean + size[:, None, None] * step)
-            worse = reached < best
-            if not bool(worse.any()):
+            if not bool((reached < best).any()):
                 break
-            size = torch.where(worse, size / 2, size)
+            size = torch.where(reached < best, size / 2, size)
+            reached = height(mean + size[:, None, None] * step)
         better = reached >= best
         mean = torch.where(better[:, None, None], mean + size[:, None, None] * step, mean)
         gain, best = (reached - best).clamp(min=0), torch.where(better, reached, best)
