@@ -269,10 +269,11 @@ class SLDS(nn.Module):
     def vector_field(self, x: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], Int[Tensor, " m"]]:
         """Return the step ``x_t - x_{t-1}`` that the most likely mode takes at every state, and that mode.
 
-        The most likely mode is that of the transition summed over modes before, each of equal weight.
+        The most likely mode is that of the stationary distribution of p(z_t | z_{t-1}, x_{t-1}): the one that the system
+        would be found in if the state stood still.
         """
         with torch.no_grad():
-            mode = self.next_modes(x).mean(-2).argmax(-1)
+            mode = torch.linalg.matrix_power(self.next_modes(x), 1 << 12).mean(-2).argmax(-1)
             return apply(self.A[mode], x) + self.b[mode] - x, mode
 
     def _mean_roll_out(self, x: Tensor, modes: Tensor, horizon: int) -> Tensor:
