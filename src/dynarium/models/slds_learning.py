@@ -50,7 +50,7 @@ class EMConfig:
 
     iterations: int = 100
     tolerance: float = 1e-5
-    restarts: int = 10
+    restarts: int = 5
     restart_iterations: int = 25
     sequences: int | None = 500
     min_variance: float = 1e-8
@@ -219,7 +219,9 @@ def maximise_transitions(model: "SLDS", posterior: Posterior, config: EMConfig) 
     model.assign(initial=_log_share(posterior.modes.probability[:, 0].mean(0)))
     states, pair = posterior.states, posterior.modes.pair
     R, W = model.R.detach().clone().requires_grad_(), model.W.detach().clone().requires_grad_()
-    optimiser = torch.optim.LBFGS([R, W], max_iter=100, tolerance_change=1e-12, history_size=30, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        [R, W], max_iter=40, tolerance_change=1e-12, history_size=30, line_search_fn="strong_wolfe"
+    )
     rows = pair.sum((-1, -2)) > 0
     scale = float(pair.sum().clamp(min=1))
     chosen = States(
