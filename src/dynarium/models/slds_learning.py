@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from dynarium.models.slds import SLDS, SLDSConfig
     from dynarium.types import SequenceBatch
 
-STICKY = 0.95
-"""Probability of staying in a mode, of first guesses."""
+NEWTON_STEPS = 10
+"""Largest number of steps of an M-step on the recurrent weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,40 +212,61 @@ def maximise_dynamics(model: "SLDS", posterior: Posterior, sequences: Sequences,
 
 
 def maximise_transitions(model: "SLDS", posterior: Posterior, config: EMConfig) -> None:
-    """Set the transitions: counts, or with recurrence gradient steps on a multinomial logistic regression."""
+    """Set the transitions: counts, or with recurrence a logistic regression by Newton steps, halved until they gain."""
     if model.W is None:
         _maximise_chain(model, posterior.modes)
         return
     model.assign(initial=_log_share(posterior.modes.probability[:, 0].mean(0)))
     states, pair = posterior.states, posterior.modes.pair
-    R, W = model.R.detach().clone().requires_grad_(), model.W.detach().clone().requires_grad_()
-    optimiser = torch.optim.LBFGS(
-        [R, W], max_iter=40, tolerance_change=1e-12, history_size=30, line_search_fn="strong_wolfe"
-    )
+    R, W = model.R.detach().clone(), model.W.detach().clone()
     rows = pair.sum((-1, -2)) > 0
     scale = float(pair.sum().clamp(min=1))
     chosen = States(
-        mean=torch.cat([states.mean[:, :-1][rows][:, None], states.mean[:, 1:][rows][:, None]], 1),
-        cov=torch.cat([states.cov[:, :-1][rows][:, None], states.cov[:, 1:][rows][:, None]], 1),
+        mean=torch.stack([states.mean[:, :-1][rows], states.mean[:, 1:][rows]], 1),
+        cov=torch.stack([states.cov[:, :-1][rows], states.cov[:, 1:][rows]], 1),
         cross_cov=states.cross_cov[rows][:, None],
         entropy=states.mean.new_zeros(int(rows.sum())),
     )
     weights, base = pair[rows], model.potentials
 
-    def objective() -> Tensor:
-        optimiser.zero_grad()
+    def objective(R: Tensor, W: Tensor) -> Tensor:
         expected = expected_log_transition(replace(base, R=R, W=W), chosen)[:, 0]
         penalty = 0.5 * config.recurrent_penalty * (R.square().sum() + W.square().sum())
-        value = (penalty - (weights * expected).sum()) / scale
-        value.backward()
-        return value
+        return (penalty - (weights * expected).sum()) / scale
 
-    with torch.enable_grad():
-        before = float(objective().detach())
-        optimiser.step(objective)
-        after = float(objective().detach())
-    if after <= before:
-        model.assign(R=R.detach(), W=W.detach())
+    for _ in range(NEWTON_STEPS):
+        with torch.enable_grad():
+            value = objective(R.requires_grad_(), W.requires_grad_())
+            slope = torch.cat([g.flatten() for g in torch.autograd.grad(value, [R, W])])
+        R, W, before = R.detach(), W.detach(), float(value.detach())
+        curvature = _transition_curvature(R, W, chosen.mean[:, 0], weights.sum(-1)) / scale
+        curvature.diagonal().add_(config.recurrent_penalty / scale)
+        step = -torch.linalg.solve(curvature, slope)
+        size = 1.0
+        while size > 1e-4:
+            moved = R + size * step[: R.numel()].view_as(R), W + size * step[R.numel() :].view_as(W)
+            if (after := float(objective(*moved))) < before:
+                break
+            size /= 2
+        else:
+            break
+        R, W = moved
+        if before - after < 1e-9:
+            break
+    model.assign(R=R, W=W)
+
+
+def _transition_curvature(R: Tensor, W: Tensor, x: Float[Tensor, "m n"], weights: Float[Tensor, "m k"]) -> Tensor:
+    """Return the Hessian in (R, W) of ``sum_ti weights_ti logsumexp(R_i + W x_t)``: that of known states."""
+    k, n = W.shape
+    p = (R + (x @ W.mT)[:, None, :]).softmax(-1)
+    spread = weights[..., None, None] * (torch.diag_embed(p) - p[..., :, None] * p[..., None, :])
+    hessian = R.new_zeros(k * k + k * n, k * k + k * n)
+    hessian[: k * k, : k * k] = torch.block_diag(*spread.sum(0))
+    cross = torch.einsum("mikl,mn->ikln", spread, x).reshape(k * k, k * n)
+    hessian[: k * k, k * k :], hessian[k * k :, : k * k] = cross, cross.mT
+    hessian[k * k :, k * k :] = torch.einsum("mkl,mn,mo->knlo", spread.sum(1), x, x).reshape(k * n, k * n)
+    return hessian
 
 
 def _maximise_chain(model: "SLDS", modes: Marginals) -> None:
