@@ -227,7 +227,7 @@ def test_recurrence_learns_where_modes_change(track):
         model.prepare([track])
         bounds[recurrent] = float(model.bound(track).sum()) / track.mode.numel()
     assert bounds[True] > bounds[False] + 0.03
-    _, mode = model.vector_field(model.encode(track)["x"].flatten(0, 1)[::50])
+    _, mode = model.vector_field(model.encode(track)["x"].flatten(0, 1)[::7])
     assert len(mode.unique()) == 4
 
 

@@ -84,7 +84,8 @@ def lds_nascar_gradient() -> Experiment[SLDSConfig, Nascar]:
 def slds_lorenz() -> Experiment[SLDSConfig, Lorenz]:
     """A recurrent SLDS of two modes on the Lorenz attractor: each lobe a mode (Linderman et al. 2017, section 5.2).
 
-    The world is noiseless and nonlinear: two linear modes are an approximation whose border need not be x = 0.
+    The world is noiseless and nonlinear: two linear modes are an approximation whose border need not be x = 0, and forecasts
+    beyond a few turns can leave the attractor for good, as each lobe spirals outwards.
     Command: ``dynarium reproduce slds-lorenz --seeds 0 1 2``; about a minute a seed on one CPU core.
     """
     return Experiment(
@@ -93,5 +94,5 @@ def slds_lorenz() -> Experiment[SLDSConfig, Lorenz]:
         data=DataConfig(train=60, val=20, test=100, workers=1),
         model=SLDSConfig(modes=2, state=3),
         training=ONLY_EM,
-        tasks=(Segment(), ForecastObservations()),
+        tasks=(Segment(), ForecastObservations(horizon=100)),
     )
