@@ -13,6 +13,7 @@ MODELS = Registry(
     {
         "kvae": "dynarium.models.kvae:KVAEConfig",
         "per-task": "dynarium.models.per_task:PerTaskConfig",
+        "slds": "dynarium.models.slds:SLDSConfig",
         "slvm": "dynarium.models.slvm:SLVMConfig",
     },
 )
