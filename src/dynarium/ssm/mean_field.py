@@ -112,7 +112,7 @@ def mean_field_bound(
     joint = LinearGaussian(A=A, B=B, C=torch.cat([C, views, moves], 2), Q=Q, R=noise, m0=regimes.m0, P0=regimes.P0)
     log_likelihood = kalman_filter(joint, observation, mask=known, u=u).log_likelihood.sum(1)
     # The rows of the disagreement are squares, not densities; and E[log |Q_s|] is not log |Q|.
-    squares = 0.5 * math.log(2 * math.pi) * (k * p * seen.sum(1) + k * n * step_follows.sum(1))
+    squares = (k * p * seen.sum(1) + k * n * step_follows.sum(1)).to(y.dtype) * (0.5 * math.log(2 * math.pi))
     log_det = -2 * expected_root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     expected_log_det = weights @ (2 * regimes.root.diagonal(dim1=-2, dim2=-1).log().sum(-1))
     return log_likelihood + squares + 0.5 * ((log_det - expected_log_det) * followed)[:, 1:].sum(1)

@@ -1,0 +1,424 @@
+"""Kalman variational auto-encoder whose matrices a discrete Markov regime chooses.
+
+The VAE of Fraccaro et al. 2017 (arXiv:1710.05741), with a switching linear system in place of the mixture of matrices:
+
+    p(x, a, z, s) = p(s_1) prod_t p(s_t | s_{t-1}, h_{t-1}) p(z_t | z_{t-1}, u_t, s_t) p(a_t | z_t, s_t) p(x_t | a_t)
+    z_1 ~ N(0, P0),  z_t = A_s z_{t-1} + B_s u_t + N(0, Q_s),  a_t = C_s z_t + N(0, R),   s = s_t in 1 .. K
+
+where p(s_t = j | s_{t-1} = i, h) = softmax_j(T_ij + (V h)_j) and h_t = GRU(a_1 .. a_t); with ``transition="markov"`` V = 0.
+The posterior of the regimes is that chain, tilted by what the network reads off the past and present:
+
+    q(s_1 .. s_T | a) = p(s_1 .. s_T) prod_t exp psi_t(s_t) / Z,    psi_t = g(h_t), and 0 where a_t is hidden
+
+Forward-backward gives Z, the marginals w_t and the divergence KL(q || p) = sum_t E_q[psi_t] - log Z of whole paths, exactly.
+A hidden frame tilts nothing: the chain alone speaks there, and the future speaks through the chain. Without the backward
+pass the same potentials give the regimes of a filter. Where a_t is missing, its one-step prediction enters the GRU.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+
+from dynarium.errors import UserError
+from dynarium.models.pixels import Likelihood, frame_log_likelihood, hidden_in_training, leading_actions, seen_frames
+from dynarium.nn.conv import ConvEncoder, SubpixelDecoder
+from dynarium.nn.frames import as_float
+from dynarium.objectives.likelihoods import gaussian_log_likelihood
+from dynarium.objectives.schedules import Constant, Schedule, Staircase
+from dynarium.ssm import apply, kalman_filter, predict_step, rts_smoother, square_root, update_step
+from dynarium.ssm.discrete import Marginals, forward_backward, viterbi
+from dynarium.ssm.mean_field import Regimes, collapse, mean_field_bound
+from dynarium.types import SequenceBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchingKVAEConfig:
+    """Options of the switching KVAE.
+
+    Attributes:
+        frame: (channels, height, width); taken from the data when a run starts.
+        control: Dimension of the action u; 0 without actions. Taken from the data.
+        observation: Dimension p of the pseudo-observation a.
+        state: Dimension n of the state z.
+        modes: Number K of regimes. 1: one constant linear system.
+        hidden: Width of the GRU that reads the pseudo-observations.
+        channels: Channels of the encoder's layers, and of the decoder's.
+        likelihood: p(x | a): Bernoulli (frames in [0, 1]) or Gaussian with variance ``pixel_variance``.
+        pixel_variance: Variance of the Gaussian likelihood.
+        emission_variance: R = emission_variance * I; also the bound of the encoder's variance.
+        transition_variance: Q_k = transition_variance * I at the start; every regime learns its own by a Cholesky factor.
+        initial_variance: P0 = initial_variance * I.
+        transition: ``recurrent``: the next regime depends on the last one and on the past pseudo-observations, so that the
+            ball can know the wall. ``markov``: on the last regime alone.
+        sticky_p_stay: Probability of staying in a regime at the start; the transition matrix is learned.
+        regimes: How training does without the sum over all paths. ``mean-field``: the exact bound of q(s) q(z).
+            ``gumbel-softmax``: log p(a | s) at one relaxed path drawn from q at temperature ``tau``; no bound.
+        tau: Temperature of the Gumbel-softmax (``tau_init``, times ``tau_decay_rate`` every epoch, down to ``tau_min``).
+        spread: Standard deviation of the entries of A_k about the identity at the start; regimes that are equal stay equal.
+        reconstruction_weight: Weight of log p(x | a) in training; evaluation always uses 1.
+        regime_learning: Scales the gradient into the network of the regimes; 0 freezes it.
+        missing: Probability with which a frame is hidden in training, from frame ``observe_first`` on.
+        observe_first: Number of first frames that training never hides.
+    """
+
+    frame: tuple[int, int, int] = (1, 32, 32)
+    control: int = 0
+    observation: int = 2
+    state: int = 4
+    modes: int = 3
+    hidden: int = 50
+    channels: tuple[int, ...] = (32, 32, 32)
+    likelihood: Likelihood = "bernoulli"
+    pixel_variance: float = 0.1
+    emission_variance: float = 0.03
+    transition_variance: float = 0.08
+    initial_variance: float = 20.0
+    transition: Literal["recurrent", "markov"] = "recurrent"
+    sticky_p_stay: float = 0.9
+    regimes: Literal["mean-field", "gumbel-softmax"] = "mean-field"
+    tau: Schedule = field(default_factory=lambda: Staircase(value=1.0, factor=0.995, every=156, floor=0.2))
+    spread: float = 0.1
+    reconstruction_weight: float = 0.3
+    regime_learning: Schedule = Constant(value=1.0)
+    missing: float = 0.0
+    observe_first: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("observation", "state", "modes", "hidden"):
+            if getattr(self, name) < 1:
+                raise UserError(f"model.{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("pixel_variance", "emission_variance", "transition_variance", "initial_variance"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"model.{name}: expected a variance above 0, got {getattr(self, name)}")
+        if not 0 < self.sticky_p_stay < 1:
+            raise UserError(f"model.sticky_p_stay: expected a probability in (0, 1), got {self.sticky_p_stay}")
+        if not 0 <= self.missing < 1:
+            raise UserError(f"model.missing: expected a probability in [0, 1), got {self.missing}")
+
+    def fitted(self, shapes: dict[str, tuple[int, ...]]) -> "SwitchingKVAEConfig":
+        """Return the configuration for data of these shapes.
+
+        Raises:
+            UserError: The data has no ``video``.
+        """
+        if "video" not in shapes:
+            raise UserError(f"switching-kvae needs the field 'video'; the data has {', '.join(shapes) or 'no fields'}")
+        _, c, h, w = shapes["video"]
+        return replace(self, frame=(c, h, w), control=shapes["action"][-1] if "action" in shapes else 0)
+
+    def build(self) -> "SwitchingKVAE":
+        """Create the model."""
+        return SwitchingKVAE(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """The chain p(s) of a sequence, and the potentials psi that tilt it into q(s)."""
+
+    log_initial: Float[Tensor, " k"]
+    log_transition: Float[Tensor, "b s k k"]
+    potential: Float[Tensor, "b t k"]
+
+    def posterior(self) -> Marginals:
+        """Return the marginals of q(s)."""
+        return forward_backward(self.log_initial, self.log_transition, self.potential)
+
+    def divergence(self, marginals: Marginals) -> Float[Tensor, " b"]:
+        """Return KL(q(s_1 .. s_T) || p(s_1 .. s_T)) = sum_t E_q[psi_t(s_t)] - log Z."""
+        return (marginals.probability * self.potential).sum((1, 2)) - marginals.log_normaliser
+
+    def causal(self) -> Float[Tensor, "b t k"]:
+        """Return q(s_t) given psi_1 .. psi_t only: what a filter may know."""
+        weights = [(self.log_initial + self.potential[:, 0]).log_softmax(-1)]
+        for step, seen in zip(self.log_transition.unbind(1), self.potential[:, 1:].unbind(1), strict=True):
+            weights.append(((weights[-1][:, :, None] + step).logsumexp(1) + seen).log_softmax(-1))
+        return torch.stack(weights, 1).exp()
+
+
+class SwitchingKVAE(nn.Module):
+    """The switching Kalman VAE. See ``SwitchingKVAEConfig`` for its options and the module for the model."""
+
+    def __init__(self, config: SwitchingKVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        p, n, k = config.observation, config.state, config.modes
+        self.encoder = ConvEncoder(config.frame, config.channels)
+        self.posterior = nn.Linear(self.encoder.width, 2 * p)
+        self.decoder = SubpixelDecoder(p, config.frame, config.channels)
+        self.A = nn.Parameter(torch.eye(n) + config.spread * torch.randn(k, n, n))
+        self.B = nn.Parameter(0.05 * torch.randn(k, n, config.control)) if config.control else None
+        self.C = nn.Parameter(0.05 * torch.randn(k, p, n))
+        self.log_root = nn.Parameter((0.5 * math.log(config.transition_variance) * torch.eye(n)).repeat(k, 1, 1))
+        """Cholesky factors of Q_k, their diagonals as logarithms."""
+        self.initial = nn.Parameter(torch.zeros(k))
+        leave = (1 - config.sticky_p_stay) / max(1, k - 1)
+        stay = torch.full((k, k), math.log(leave)).fill_diagonal_(math.log(config.sticky_p_stay))
+        self.switch = nn.Parameter(stay)
+        self.memory = nn.GRU(p, config.hidden, batch_first=True) if k > 1 else None
+        self.evidence = nn.Linear(config.hidden, k) if k > 1 else None
+        self.pull = nn.Linear(config.hidden, k) if k > 1 and config.transition == "recurrent" else None
+        self.R = nn.Buffer(config.emission_variance * torch.eye(p), persistent=False)
+        self.P0 = nn.Buffer(config.initial_variance * torch.eye(n), persistent=False)
+        self.m0 = nn.Buffer(torch.zeros(n), persistent=False)
+
+    # ---- q(a | x) and p(x | a) -------------------------------------------------------------------------------------
+
+    def posterior_of(self, video: Tensor) -> tuple[Float[Tensor, "b t p"], Float[Tensor, "b t p"]]:
+        """Return mean and variance of q(a_t | x_t) for every frame; the variance lies below R."""
+        b, t = video.shape[:2]
+        features = self.posterior(self.encoder(as_float(video).flatten(0, 1))).float().unflatten(0, (b, t))
+        mean, raw = features.chunk(2, dim=-1)
+        return mean, self.config.emission_variance * raw.sigmoid() + 1e-6
+
+    def decode(self, a: Float[Tensor, "b t p"]) -> Float[Tensor, "b t c h w"]:
+        """Return the pixel parameters: logits (Bernoulli) or means (Gaussian)."""
+        return self.decoder(a.flatten(0, 1)).float().unflatten(0, a.shape[:2])
+
+    def frames(self, a: Float[Tensor, "b t p"]) -> Float[Tensor, "b t c h w"]:
+        """Return the expected frames, in [0, 1]."""
+        pixels = self.decode(a)
+        return pixels.sigmoid() if self.config.likelihood == "bernoulli" else pixels.clamp(0, 1)
+
+    # ---- regimes ---------------------------------------------------------------------------------------------------
+
+    def matrices(self) -> Regimes:
+        """Return the matrices of every regime."""
+        root = self.log_root.tril(-1) + torch.diag_embed(self.log_root.diagonal(dim1=-2, dim2=-1).exp())
+        return Regimes(A=self.A, B=self.B, C=self.C, root=root, R=self.R, m0=self.m0, P0=self.P0)
+
+    def _transition(self, memory: Float[Tensor, "*b d"]) -> Float[Tensor, "*b k k"]:
+        """Return log p(s_t = j | s_{t-1} = i, h_{t-1})."""
+        pulled = 0.0 if self.pull is None else self.pull(memory)[..., None, :]
+        return (self.switch + pulled).log_softmax(-1).expand(*memory.shape[:-1], *self.switch.shape)
+
+    def chain(
+        self,
+        a: Float[Tensor, "b t p"],
+        mask: Bool[Tensor, "b t"] | None = None,
+        action: Shaped[Tensor, "b t a"] | None = None,
+        learning: float = 1.0,
+    ) -> tuple[Chain, Float[Tensor, "b t d"] | None]:
+        """Return the chain of the regimes, given the observed part of ``a``, and the memories h_1 .. h_T (K = 1: none).
+
+        Without missing steps the GRU reads the whole sequence at once; otherwise it runs together with a filter, whose
+        one-step prediction takes the place of a missing a_t. ``learning`` scales the gradient that reaches the network.
+        """
+        b, t = a.shape[:2]
+        log_initial = self.initial.log_softmax(-1)
+        if self.memory is None or self.evidence is None:
+            zero = a.new_zeros(b, t, 1)
+            return Chain(log_initial=log_initial, log_transition=zero[:, 1:, :, None], potential=zero), None
+        memory = self.memory(a)[0] if mask is None else self._remembered(a, mask, action)
+        potential, log_transition = self.evidence(memory), self._transition(memory[:, :-1])
+        if mask is not None:
+            potential = torch.where(mask[..., None], potential, 0.0)
+        if learning != 1.0:
+            potential, log_transition = (
+                learning * x + (1 - learning) * x.detach() for x in (potential, log_transition)
+            )
+        return Chain(log_initial=log_initial, log_transition=log_transition, potential=potential), memory
+
+    def _remembered(self, a: Tensor, mask: Tensor, action: Tensor | None) -> Tensor:
+        """Return the memories when some steps are missing: GRU, forward pass of the chain and filter, step by step."""
+        assert self.memory is not None and self.evidence is not None
+        b, t = mask.shape
+        regimes, control = self.matrices(), self._control(action)
+        mean, cov = self.m0.expand(b, -1), self.P0.expand(b, -1, -1)
+        log_weights, hidden, memories = self.initial.log_softmax(-1).expand(b, -1), None, []
+        for i in range(t):
+            if i > 0:
+                log_weights = (log_weights[:, :, None] + self._transition(memories[-1])).logsumexp(1)
+            before = (mean, cov)
+            system = collapse(regimes, log_weights.exp()[:, None])
+            push = None if system.B is None or control is None else apply(system.B[:, 0], control[:, i])
+            if i > 0:
+                mean, _ = predict_step(*before, system.A[:, 0], system.Q[:, 0], push)
+            seen = mask[:, i, None]
+            read = torch.where(seen, a[:, i], apply(system.C[:, 0], mean))
+            output, hidden = self.memory(read[:, None], hidden)
+            memories.append(output[:, 0])
+            log_weights = (log_weights + torch.where(seen, self.evidence(memories[-1]), 0.0)).log_softmax(-1)
+            system = collapse(regimes, log_weights.exp()[:, None])
+            push = None if system.B is None or control is None else apply(system.B[:, 0], control[:, i])
+            mean, cov = predict_step(*before, system.A[:, 0], system.Q[:, 0], push) if i > 0 else before
+            mean, cov, _ = update_step(mean, cov, read, system.C[:, 0], self.R, mask[:, i])
+        return torch.stack(memories, 1)
+
+    def _control(self, action: Tensor | None) -> Tensor | None:
+        """Shift the actions so that entry t is the one that leads into step t; ``None`` where the model takes none."""
+        return None if action is None or self.B is None else F.pad(action[:, :-1].float(), (0, 0, 1, 0))
+
+    def _relaxed_path(self, q: Marginals, tau: float) -> Float[Tensor, "b t k"]:
+        """Draw a path from q(s) by Gumbel-softmax (Jang et al. 2017; Maddison et al. 2017), forwards along the chain.
+
+        ``y_t = softmax((l_t + g_t) / tau)`` with g_t Gumbel noise, l_1 = log q(s_1) and l_t = y_{t-1}' log q(s_t | s_{t-1}).
+        """
+        tiny = torch.finfo(q.pair.dtype).tiny
+        conditional = q.pair.clamp(min=tiny).log() - q.probability[:, :-1, :, None].clamp(min=tiny).log()
+        noise = -torch.empty_like(q.probability).exponential_().clamp(min=tiny).log()
+        path = [((q.probability[:, 0].clamp(min=tiny).log() + noise[:, 0]) / tau).softmax(-1)]
+        for step, gumbel in zip(conditional.unbind(1), noise[:, 1:].unbind(1), strict=True):
+            path.append((((path[-1][:, None] @ step)[:, 0] + gumbel) / tau).softmax(-1))
+        return torch.stack(path, 1)
+
+    # ---- training --------------------------------------------------------------------------------------------------
+
+    def loss(self, batch: SequenceBatch, step: int) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """Return the negative objective per observed frame and its terms.
+
+            -[w log p(x | a) - log q(a | x) + L(a) - KL(q(s | a) || p(s))],    one sample of a
+
+        Under ``regimes="mean-field"`` L(a) = log int exp E_q(s)[log p(a, z | s)] dz, so that with w = 1 this is a lower bound
+        of log p(x): no sample of s, no sample of z, every term exact. Under ``"gumbel-softmax"`` L(a) = log p(a | y) at one
+        relaxed path y. In eval mode L is the mean-field bound whatever the option, w = 1, schedules are at their end, and
+        the noise of a is fixed.
+        """
+        config, training = self.config, self.training
+        video, mask = seen_frames(batch, config.frame, "switching-kvae")
+        mask = hidden_in_training(mask, video, config.missing, config.observe_first) if training else mask
+        mean, variance = self.posterior_of(video)
+        generator = None if training else torch.Generator(video.device).manual_seed(0)
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        a = mean + variance.sqrt() * noise
+        log_x = frame_log_likelihood(self.decode(a), video, config.likelihood, config.pixel_variance)
+        log_q = gaussian_log_likelihood(a, mean, variance).sum(-1)
+
+        with torch.autocast(a.device.type, enabled=False):  # small matrices want float32
+            control = self._control(batch.action)
+            chain, _ = self.chain(a, mask, batch.action, config.regime_learning(step) if training else 1.0)
+            q = chain.posterior()
+            divergence = chain.divergence(q)
+            if training and config.regimes == "gumbel-softmax":
+                system = collapse(self.matrices(), self._relaxed_path(q, config.tau(step)))
+                log_a = kalman_filter(system, a, mask=mask, u=control).log_likelihood.sum(1)
+            else:
+                log_a = mean_field_bound(self.matrices(), q.probability, a, mask, control)
+
+        observed = torch.ones_like(log_q) if mask is None else mask.to(log_q.dtype)
+        count = observed.sum().clamp(min=1)
+        log_x, log_q = ((term * observed).sum() / count for term in (log_x, log_q))
+        log_a, divergence = log_a.sum() / count, divergence.sum() / count
+        weight = config.reconstruction_weight if training else 1.0
+        objective = weight * log_x - log_q + log_a - divergence
+        terms = {"log_p_x": log_x, "log_q_a": log_q, "log_p_a": log_a, "kl_regimes": divergence}
+        terms["elbo"] = log_x - log_q + log_a - divergence
+        with torch.no_grad():
+            terms["active_units"] = (mean.flatten(0, 1).var(0) > 1e-2).sum().float()
+            share = q.probability.mean((0, 1))
+            terms["regimes_used"] = torch.special.entr(share).sum().exp()
+        return -objective, {name: value.detach() for name, value in terms.items()}
+
+    # ---- questions -------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def infer(self, batch: SequenceBatch) -> dict[str, Tensor]:
+        """Return everything that is inferred from the observed frames, means throughout.
+
+        Keys: ``a`` (encoded, or predicted where missing), ``a_filter``, ``a_smooth`` (C m), ``z_filter``, ``z_smooth``,
+        ``weights`` (the marginals of the regimes given all that is observed), ``weights_filter`` (given the past and
+        present), ``last_mean`` and ``last_cov`` (of the last state). Given the regimes' weights, the state is inferred under
+        the expected matrices; the filter's weights are its own, so that nothing in it depends on later frames.
+        """
+        video, mask = seen_frames(batch, self.config.frame, "switching-kvae")
+        a, _ = self.posterior_of(video)
+        chain, memory = self.chain(a, mask, batch.action)
+        control, regimes = self._control(batch.action), self.matrices()
+        weights, causal = chain.posterior().probability, chain.causal()
+        system, past = collapse(regimes, weights), collapse(regimes, causal)
+        forward = kalman_filter(system, a, mask=mask, u=control)
+        smoothed = rts_smoother(system, forward)
+        filtered = kalman_filter(past, a, mask=mask, u=control)
+        inferred = {
+            "a": a if mask is None else torch.where(mask[..., None], a, apply(past.C, filtered.predicted_mean)),
+            "a_filter": apply(past.C, filtered.mean),
+            "a_smooth": apply(system.C, smoothed.mean),
+            "z_filter": filtered.mean,
+            "z_smooth": smoothed.mean,
+            "weights": weights,
+            "weights_filter": causal,
+            "last_mean": forward.mean[:, -1],
+            "last_cov": forward.cov[:, -1],
+        }
+        return inferred if memory is None else inferred | {"last_memory": memory[:, -1]}
+
+    @torch.no_grad()
+    def regimes(self, batch: SequenceBatch) -> Int[Tensor, "b t"]:
+        """Return the most likely path of regimes of every sequence."""
+        video, mask = seen_frames(batch, self.config.frame, "switching-kvae")
+        chain, _ = self.chain(self.posterior_of(video)[0], mask, batch.action)
+        return viterbi(chain.log_initial, chain.log_transition, chain.potential)
+
+    def encode(self, batch: SequenceBatch) -> dict[str, Float[Tensor, "b t _"]]:
+        """Return ``z_smooth``, ``z_filter``, ``a``, ``a_smooth`` and the ``weights`` of the regimes given all frames."""
+        inferred = self.infer(batch)
+        return {name: inferred[name] for name in ("z_smooth", "z_filter", "a", "a_smooth", "weights")}
+
+    @torch.no_grad()
+    def reconstruct(self, batch: SequenceBatch) -> Float[Tensor, "b t c h w"]:
+        """Return each frame decoded from its own encoding."""
+        video, _ = seen_frames(replace(batch, mask=None, length=None), self.config.frame, "switching-kvae")
+        return self.frames(self.posterior_of(video)[0])
+
+    def impute(self, batch: SequenceBatch) -> dict[str, Float[Tensor, "b t c h w"]]:
+        """Return all frames decoded from C m_{t|T} (``smooth``) and, with the filter's regimes, C m_{t|t} (``filter``)."""
+        inferred = self.infer(batch)
+        with torch.no_grad():
+            return {name: self.frames(inferred[f"a_{name}"]) for name in ("smooth", "filter")}
+
+    @torch.no_grad()
+    def forecast(
+        self,
+        context: SequenceBatch,
+        horizon: int,
+        *,
+        action: Shaped[Tensor, "b f a"] | None = None,
+        samples: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "s b f c h w"]:
+        """Roll regimes and state forward from the last frame of the context; the GRU reads its own predictions.
+
+        ``action[:, 0]`` acts from the first forecast frame on; the context's last action leads into it. Without a generator
+        every noise is zero and the probabilities of the regimes are rolled by the chain; with one, the last regime and
+        state, the regimes, the transitions and the emissions are sampled.
+        """
+        actions = None if self.B is None else leading_actions(context.action, action, horizon)
+        inferred, regimes = self.infer(context), self.matrices()
+
+        def repeated(x: Tensor) -> Tensor:
+            return x.expand(samples, *x.shape).flatten(0, 1)
+
+        def noise(like: Tensor) -> Tensor:
+            if generator is None:
+                return torch.zeros_like(like)
+            return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+
+        def drawn(weights: Tensor) -> Tensor:
+            if generator is None:
+                return weights
+            return F.one_hot(torch.multinomial(weights, 1, generator=generator)[:, 0], weights.shape[1]).to(weights)
+
+        z = repeated(inferred["last_mean"])
+        z = z + apply(square_root(repeated(inferred["last_cov"])), noise(z))
+        weights = drawn(repeated(inferred["weights"][:, -1]))
+        memory = repeated(inferred["last_memory"]) if "last_memory" in inferred else None
+        rolled = []
+        for i in range(horizon):
+            if memory is not None:
+                weights = drawn((weights[:, None] @ self._transition(memory).exp())[:, 0])
+            system = collapse(regimes, weights[:, None])
+            z = apply(system.A[:, 0], z)
+            if generator is not None:
+                z = z + apply(square_root(system.Q[:, 0]), noise(z))
+            if system.B is not None and actions is not None:
+                z = z + apply(system.B[:, 0], repeated(actions[:, i]))
+            a = apply(system.C[:, 0], z)
+            a = a + math.sqrt(self.config.emission_variance) * noise(a)
+            if self.memory is not None and memory is not None:
+                memory = self.memory(a[:, None], memory[None].contiguous())[0][:, 0]
+            rolled.append(a)
+        return self.frames(torch.stack(rolled, dim=1)).unflatten(0, (samples, -1))
