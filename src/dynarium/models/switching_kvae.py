@@ -56,6 +56,7 @@ class SwitchingKVAEConfig:
         transition: ``recurrent``: the next regime depends on the last one and on the past pseudo-observations, so that the
             ball can know the wall. ``markov``: on the last regime alone.
         sticky_p_stay: Probability of staying in a regime at the start; the transition matrix is learned.
+        offset: Give every regime a constant push as well, z_t = A z_{t-1} + b + ..: a reflection at a wall needs one.
         regimes: How training does without the sum over all paths. ``mean-field``: the exact bound of q(s) q(z).
             ``gumbel-softmax``: log p(a | s) at one relaxed path drawn from q at temperature ``tau``; no bound.
         tau: Temperature of the Gumbel-softmax (``tau_init``, times ``tau_decay_rate`` every epoch, down to ``tau_min``).
@@ -80,6 +81,7 @@ class SwitchingKVAEConfig:
     initial_variance: float = 20.0
     transition: Literal["recurrent", "markov"] = "recurrent"
     sticky_p_stay: float = 0.9
+    offset: bool = False
     regimes: Literal["mean-field", "gumbel-softmax"] = "mean-field"
     tau: Schedule = field(default_factory=lambda: Staircase(value=1.0, factor=0.995, every=156, floor=0.2))
     spread: float = 0.1
@@ -151,7 +153,8 @@ class SwitchingKVAE(nn.Module):
         self.posterior = nn.Linear(self.encoder.width, 2 * p)
         self.decoder = SubpixelDecoder(p, config.frame, config.channels)
         self.A = nn.Parameter(torch.eye(n) + config.spread * torch.randn(k, n, n))
-        self.B = nn.Parameter(0.05 * torch.randn(k, n, config.control)) if config.control else None
+        inputs = config.control + config.offset
+        self.B = nn.Parameter(0.05 * torch.randn(k, n, inputs)) if inputs else None
         self.C = nn.Parameter(0.05 * torch.randn(k, p, n))
         self.log_root = nn.Parameter((0.5 * math.log(config.transition_variance) * torch.eye(n)).repeat(k, 1, 1))
         """Cholesky factors of Q_k, their diagonals as logarithms."""
@@ -227,7 +230,7 @@ class SwitchingKVAE(nn.Module):
         """Return the memories when some steps are missing: GRU, forward pass of the chain and filter, step by step."""
         assert self.memory is not None and self.evidence is not None
         b, t = mask.shape
-        regimes, control = self.matrices(), self._control(action)
+        regimes, control = self.matrices(), self._control(action, a)
         mean, cov = self.m0.expand(b, -1), self.P0.expand(b, -1, -1)
         log_weights, hidden, memories = self.initial.log_softmax(-1).expand(b, -1), None, []
         for i in range(t):
@@ -249,9 +252,14 @@ class SwitchingKVAE(nn.Module):
             mean, cov, _ = update_step(mean, cov, read, system.C[:, 0], self.R, mask[:, i])
         return torch.stack(memories, 1)
 
-    def _control(self, action: Tensor | None) -> Tensor | None:
-        """Shift the actions so that entry t is the one that leads into step t; ``None`` where the model takes none."""
-        return None if action is None or self.B is None else F.pad(action[:, :-1].float(), (0, 0, 1, 0))
+    def _control(self, action: Tensor | None, like: Float[Tensor, "b t p"]) -> Float[Tensor, "b t a"] | None:
+        """Return what B acts on: the action that leads into step t (none: 0) and 1 for the offset; ``None`` without B."""
+        if self.B is None:
+            return None
+        u = like.new_zeros(*like.shape[:2], self.config.control)
+        if action is not None and self.config.control:
+            u = F.pad(action[:, :-1].float(), (0, 0, 1, 0))
+        return F.pad(u, (0, int(self.config.offset)), value=1.0)
 
     def _relaxed_path(self, q: Marginals, tau: float) -> Float[Tensor, "b t k"]:
         """Draw a path from q(s) by Gumbel-softmax (Jang et al. 2017; Maddison et al. 2017), forwards along the chain.
@@ -289,7 +297,7 @@ class SwitchingKVAE(nn.Module):
         log_q = gaussian_log_likelihood(a, mean, variance).sum(-1)
 
         with torch.autocast(a.device.type, enabled=False):  # small matrices want float32
-            control = self._control(batch.action)
+            control = self._control(batch.action, a)
             chain, _ = self.chain(a, mask, batch.action, config.regime_learning(step) if training else 1.0)
             q = chain.posterior()
             divergence = chain.divergence(q)
@@ -327,7 +335,7 @@ class SwitchingKVAE(nn.Module):
         video, mask = seen_frames(batch, self.config.frame, "switching-kvae")
         a, _ = self.posterior_of(video)
         chain, memory = self.chain(a, mask, batch.action)
-        control, regimes = self._control(batch.action), self.matrices()
+        control, regimes = self._control(batch.action, a), self.matrices()
         weights, causal = chain.posterior().probability, chain.causal()
         system, past = collapse(regimes, weights), collapse(regimes, causal)
         forward = kalman_filter(system, a, mask=mask, u=control)
@@ -386,7 +394,7 @@ class SwitchingKVAE(nn.Module):
         every noise is zero and the probabilities of the regimes are rolled by the chain; with one, the last regime and
         state, the regimes, the transitions and the emissions are sampled.
         """
-        actions = None if self.B is None else leading_actions(context.action, action, horizon)
+        actions = leading_actions(context.action, action, horizon) if self.config.control else None
         inferred, regimes = self.infer(context), self.matrices()
 
         def repeated(x: Tensor) -> Tensor:
@@ -406,6 +414,8 @@ class SwitchingKVAE(nn.Module):
         z = z + apply(square_root(repeated(inferred["last_cov"])), noise(z))
         weights = drawn(repeated(inferred["weights"][:, -1]))
         memory = repeated(inferred["last_memory"]) if "last_memory" in inferred else None
+        pushes = z.new_zeros(len(z), horizon, self.config.control) if actions is None else repeated(actions)
+        pushes = F.pad(pushes, (0, int(self.config.offset)), value=1.0)
         rolled = []
         for i in range(horizon):
             if memory is not None:
@@ -414,8 +424,8 @@ class SwitchingKVAE(nn.Module):
             z = apply(system.A[:, 0], z)
             if generator is not None:
                 z = z + apply(square_root(system.Q[:, 0]), noise(z))
-            if system.B is not None and actions is not None:
-                z = z + apply(system.B[:, 0], repeated(actions[:, i]))
+            if system.B is not None:
+                z = z + apply(system.B[:, 0], pushes[:, i])
             a = apply(system.C[:, 0], z)
             a = a + math.sqrt(self.config.emission_variance) * noise(a)
             if self.memory is not None and memory is not None:
