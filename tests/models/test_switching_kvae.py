@@ -5,14 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.distributions import MultivariateNormal
 
 from dynarium.errors import UserError
 from dynarium.models.capabilities import Encodes, Forecasts, Imputes, Model, Reconstructs
 from dynarium.models.kvae import KVAEConfig
-from dynarium.models.switching_kvae import Chain, SwitchingKVAEConfig
-from dynarium.objectives.schedules import Constant, Linear
+from dynarium.models.switching_kvae import SwitchingKVAEConfig
+from dynarium.objectives.schedules import Constant
 from dynarium.ssm import kalman_filter
-from dynarium.ssm.mean_field import collapse
+from dynarium.ssm.mean_field import collapse, mean_field_bound
 from dynarium.types import SequenceBatch
 
 SMALL = SwitchingKVAEConfig(frame=(1, 8, 8), channels=(8, 8), hidden=6, state=3, spread=0.2)
@@ -26,7 +27,7 @@ def model_of(**changed):
         model.C.add_(torch.randn_like(model.C))
         model.log_root.add_(0.3 * torch.randn_like(model.log_root))
         if model.evidence is not None:
-            model.evidence.weight.mul_(5)
+            model.evidence.weight.normal_()
             model.initial.normal_()
             model.switch.normal_()
         if model.pull is not None:
@@ -52,9 +53,9 @@ def test_the_divergence_is_that_of_whole_paths(transition):
     model, t, k = model_of(transition=transition).double(), 4, 3
     a = torch.randn(2, t, 2, generator=torch.Generator().manual_seed(1)).double()
     with torch.no_grad():
-        chain, _ = model.chain(a)
+        chain = model.track(a).chain
         q = chain.posterior()
-        divergence, causal = chain.divergence(q), chain.causal()
+        divergence, causal = chain.divergence(q), model.track(a).weights
     paths = torch.tensor(list(itertools.product(range(k), repeat=t)))
     log_p = chain.log_initial[paths[:, 0]].repeat(2, 1)
     for i in range(t - 1):
@@ -109,7 +110,7 @@ def test_masks_in_training_cannot_leak():
     a = model.posterior_of(batch.video)[0].detach()
     mask = torch.rand(8, 6, generator=torch.Generator().manual_seed(1)) > 0.5
     a.requires_grad_()
-    chain, _ = model.chain(a, mask)
+    chain = model.track(a, mask).chain
     chain.posterior().probability.square().sum().backward()
     assert (a.grad[~mask] == 0).all() and (a.grad[mask].abs().sum() > 0)
     _, terms = model.loss(batch, 0)
@@ -134,25 +135,50 @@ def test_lengths_are_cuts():
     torch.testing.assert_close(model.impute(whole)["smooth"][:, :4], model.impute(cut)["smooth"], rtol=1e-4, atol=1e-5)
     a = torch.randn(3, 6, 2, generator=torch.Generator().manual_seed(1))
     mask = torch.arange(6).expand(3, 6) < 4
-    (chain, _), (short, _) = model.chain(a, mask), model.chain(a[:, :4])
+    chain, short = model.track(a, mask).chain, model.track(a[:, :4]).chain
     torch.testing.assert_close(chain.divergence(chain.posterior()), short.divergence(short.posterior()))
 
 
-def test_the_unrolled_path_is_the_fast_path_when_all_is_seen():
-    model, batch = model_of(control=2, offset=True), batch_of(control=2)
-    a, _ = model.posterior_of(batch.video)
-    (fast, _), (slow, _) = model.chain(a, None, batch.action), model.chain(a, torch.ones(3, 6).bool(), batch.action)
-    torch.testing.assert_close(fast.potential, slow.potential)
-    torch.testing.assert_close(fast.log_transition, slow.log_transition)
-
-
 def test_missing_inputs_are_predictions():
+    """The chain is the same when the predictions are given in place of what is hidden, where nothing tilts it."""
     model = model_of().eval()
     inferred = model.infer(replace(batch_of(), mask=MASK))
-    refed, _ = model.chain(inferred["a"])
-    unrolled, _ = model.chain(inferred["a"], MASK)
-    torch.testing.assert_close(refed.log_transition, unrolled.log_transition, rtol=1e-4, atol=1e-5)
-    assert (unrolled.potential[~MASK] == 0).all() and (unrolled.potential[MASK] != 0).all()
+    tracked = model.track(inferred["a"], MASK)
+    assert (tracked.chain.potential[~MASK] == 0).all() and (tracked.chain.potential[MASK] != 0).any(-1).all()
+    assert torch.equal(tracked.expected[~MASK], inferred["a"][~MASK])
+    read, memory = inferred["a"], None
+    for i in range(5):
+        memory = model.memory(read[:, i], memory)
+        torch.testing.assert_close(tracked.chain.log_transition[:, i], model._transition(memory, 3))
+
+
+def test_the_potentials_are_predictive_densities_collapsed_by_moments():
+    """One step of the bank of filters against densities and moments of the mixture, written out."""
+    model = model_of(transition="markov").double()
+    a = torch.randn(1, 2, 2, generator=torch.Generator().manual_seed(1)).double()
+    with torch.no_grad():
+        tracked, regimes = model.track(a), model.matrices()
+        learned = model.evidence(model.memory(a[:, 1], model.memory(a[:, 0])))[0]
+    prior = tracked.weights[0, 0] @ tracked.chain.log_transition[0, 0].exp()
+    log_density, means, covs = [], [], []
+    for k in range(3):
+        m = regimes.A[k] @ tracked.mean[0, 0]
+        P = regimes.A[k] @ tracked.cov[0, 0] @ regimes.A[k].T + regimes.root[k] @ regimes.root[k].T
+        S = regimes.C[k] @ P @ regimes.C[k].T + regimes.R
+        log_density.append(MultivariateNormal(regimes.C[k] @ m, S).log_prob(a[0, 1]))
+        K = P @ regimes.C[k].T @ torch.linalg.inv(S)
+        means.append(m + K @ (a[0, 1] - regimes.C[k] @ m))
+        covs.append(P - K @ S @ K.T)
+    tilt = torch.stack(log_density) + learned
+    torch.testing.assert_close(tracked.chain.potential[0, 1], tilt - tilt.max())
+    weights = (prior.log() + tilt).softmax(0)
+    torch.testing.assert_close(tracked.weights[0, 1], weights)
+    mean = sum(w * m for w, m in zip(weights, means, strict=True))
+    second = sum(w * (P + torch.outer(m, m)) for w, m, P in zip(weights, means, covs, strict=True))
+    torch.testing.assert_close(tracked.mean[0, 1], mean)
+    torch.testing.assert_close(tracked.cov[0, 1], second - torch.outer(mean, mean))
+    emitted = sum(w * regimes.C[k] @ m for k, (w, m) in enumerate(zip(weights, means, strict=True)))
+    torch.testing.assert_close(tracked.emitted[0, 1], emitted)
 
 
 @pytest.mark.parametrize("control", [0, 2])
@@ -190,45 +216,9 @@ def test_gradients_reach_everything(regimes, missing):
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_regime_learning_scales_the_gradient_only():
-    losses, grads = {}, {}
-    for value in (0.0, 0.5, 1.0):
-        model = model_of(regime_learning=Linear(start=value, end=value, until=1))
-        torch.manual_seed(1)
-        loss, _ = model.loss(batch_of(), 5)
-        loss.backward()
-        losses[value], grads[value] = loss.item(), model.evidence.weight.grad.clone()
-    assert losses[0.0] == pytest.approx(losses[1.0], rel=1e-6) == pytest.approx(losses[0.5], rel=1e-6)
-    assert grads[0.0].abs().max() == 0
-    torch.testing.assert_close(grads[0.5], 0.5 * grads[1.0], rtol=1e-3, atol=1e-5)
-
-
-def test_relaxed_paths_are_those_of_the_posterior():
-    """At a low temperature the paths are nearly hard, with the marginals and pairs of q(s)."""
-    model, n = model_of(), 20_000
-    a = torch.randn(1, 4, 2, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        chain, _ = model.chain(a)
-        many = Chain(
-            log_initial=chain.log_initial,
-            log_transition=chain.log_transition.repeat(n, 1, 1, 1),
-            potential=chain.potential.repeat(n, 1, 1),
-        )
-        torch.manual_seed(0)
-        path = model._relaxed_path(many.posterior(), 0.01)
-    q = chain.posterior()
-    assert path.sum(-1).sub(1).abs().max() < 1e-5
-    assert path.max(-1).values.mean() > 0.98
-    assert (path.mean(0) - q.probability[0]).abs().max() < 0.02
-    pairs = torch.einsum("bti,btj->tij", path[:, :-1], path[:, 1:]) / n
-    assert (pairs - q.pair[0]).abs().max() < 0.02
-    soft = model._relaxed_path(many.posterior(), 5.0)
-    assert soft.max(-1).values.mean() < 0.8
-
-
 @pytest.mark.parametrize("regimes", ["mean-field", "gumbel-softmax"])
 def test_loss_in_eval_is_deterministic_and_ignores_the_step(regimes):
-    model, batch = model_of(regimes=regimes, regime_learning=Linear(start=0.0, end=1.0, until=9)).eval(), batch_of()
+    model, batch = model_of(regimes=regimes).eval(), batch_of()
     assert torch.equal(model.loss(batch, 0)[0], model.loss(batch, 99)[0])
     loss, terms = model.loss(batch, 0)
     torch.testing.assert_close(-loss, terms["elbo"])
@@ -244,7 +234,7 @@ def test_the_objective_is_below_the_sum_over_all_paths():
     model, t, k = model_of(transition="markov").double(), 4, 3
     a = torch.randn(2, t, 2, generator=torch.Generator().manual_seed(1)).double()
     with torch.no_grad():
-        chain, _ = model.chain(a)
+        chain = model.track(a).chain
         q = chain.posterior()
         exact = []
         for path in itertools.product(range(k), repeat=t):
@@ -252,18 +242,18 @@ def test_the_objective_is_below_the_sum_over_all_paths():
             log_p = chain.log_initial[s[0]] + chain.log_transition[0, torch.arange(t - 1), s[:-1], s[1:]].sum()
             weights = torch.nn.functional.one_hot(s, k).double().expand(2, t, k)
             exact.append(log_p + kalman_filter(collapse(model.matrices(), weights), a).log_likelihood.sum(1))
-        from dynarium.ssm.mean_field import mean_field_bound
-
         bound = mean_field_bound(model.matrices(), q.probability, a) - chain.divergence(q)
     assert (bound < torch.stack(exact).logsumexp(0)).all()
 
 
+@pytest.mark.parametrize("transition", ["recurrent", "markov"])
 @pytest.mark.parametrize("control", [0, 2])
-def test_forecast_continues_the_smoother(control):
-    """With transitions that the past does not pull, the forecast is the estimate of a hidden future."""
-    model, batch = model_of(transition="markov", control=control, offset=True).eval(), batch_of(t=9, control=control)
+def test_forecast_continues_the_filter(control, transition):
+    """The deterministic forecast is the filter's estimate of a hidden future."""
+    model = model_of(transition=transition, control=control, offset=True).eval()
+    batch = batch_of(t=9, control=control)
     mask = torch.arange(9).expand(3, 9) < 5
-    imputed = model.impute(replace(batch, mask=mask))["smooth"][:, 5:]
+    imputed = model.impute(replace(batch, mask=mask))["filter"][:, 5:]
     action = batch.action[:, 5:] if control else None
     context = SequenceBatch(video=batch.video[:, :5], action=batch.action[:, :5] if control else None)
     forecast = model.forecast(context, 4, action=action)[0]
@@ -271,7 +261,7 @@ def test_forecast_continues_the_smoother(control):
     if control:
         assert not torch.allclose(model.forecast(context, 4, action=-action)[0], forecast)
         with pytest.raises(UserError, match="action: 3 steps wanted for a horizon of 4, got 1"):
-            model.forecast(context, 4, action=action[:, :2])
+            model.forecast(context, 4, action=action[:, :1])
 
 
 def test_samples_differ_repeat_and_centre_on_the_mean(monkeypatch):
@@ -303,15 +293,15 @@ def test_bfloat16_is_finite():
 @pytest.mark.parametrize("regimes", ["mean-field", "gumbel-softmax"])
 def test_training_lowers_the_loss(regimes):
     torch.manual_seed(0)
-    model, batch = replace(SMALL, regimes=regimes).build(), batch_of(b=16)
+    model, batch = replace(SMALL, regimes=regimes).build(), batch_of(b=8)
     optimiser = torch.optim.Adam(model.parameters(), 1e-2)
     before = model.eval().loss(batch, 0)[0].item()
     model.train()
-    for step in range(25):
+    for step in range(12):
         optimiser.zero_grad()
         model.loss(batch, step)[0].backward()
         optimiser.step()
-    assert model.eval().loss(batch, 0)[0].item() < 0.9 * before
+    assert model.eval().loss(batch, 0)[0].item() < 0.95 * before
 
 
 def test_bad_input_says_what_was_wanted():

@@ -6,13 +6,19 @@ The VAE of Fraccaro et al. 2017 (arXiv:1710.05741), with a switching linear syst
     z_1 ~ N(0, P0),  z_t = A_s z_{t-1} + B_s u_t + N(0, Q_s),  a_t = C_s z_t + N(0, R),   s = s_t in 1 .. K
 
 where p(s_t = j | s_{t-1} = i, h) = softmax_j(T_ij + (V h)_j) and h_t = GRU(a_1 .. a_t); with ``transition="markov"`` V = 0.
-The posterior of the regimes is that chain, tilted by what the network reads off the past and present:
+The posterior of the regimes is that chain, tilted at every observed step by potentials:
 
-    q(s_1 .. s_T | a) = p(s_1 .. s_T) prod_t exp psi_t(s_t) / Z,    psi_t = g(h_t), and 0 where a_t is hidden
+    q(s_1 .. s_T | a) = p(s_1 .. s_T) prod_t exp psi_t(s_t) / Z
+    psi_t(k) = log N(a_t; its prediction from a_1 .. a_{t-1} under regime k) + (g h_t)_k,    0 where a_t is hidden
 
-Forward-backward gives Z, the marginals w_t and the divergence KL(q || p) = sum_t E_q[psi_t] - log Z of whole paths, exactly.
-A hidden frame tilts nothing: the chain alone speaks there, and the future speaks through the chain. Without the backward
-pass the same potentials give the regimes of a filter. Where a_t is missing, its one-step prediction enters the GRU.
+The predictions are those of a bank of Kalman filters, one step of each regime from a common past that is collapsed to one
+Gaussian (the generalised pseudo-Bayes filter of order 1: Ackerson & Fu 1970; Bar-Shalom et al. 2001, section 11.6); g is
+learned. Forward-backward gives Z, the marginals w_t and the divergence of whole paths, exactly:
+
+    KL(q || p) = sum_t E_q[psi_t(s_t)] - log Z
+
+A hidden frame tilts nothing: the chain alone speaks there, and the future speaks through the chain. Where a_t is missing,
+its one-step prediction enters the GRU.
 """
 
 import math
@@ -29,10 +35,11 @@ from dynarium.models.pixels import Likelihood, frame_log_likelihood, hidden_in_t
 from dynarium.nn.conv import ConvEncoder, SubpixelDecoder
 from dynarium.nn.frames import as_float
 from dynarium.objectives.likelihoods import gaussian_log_likelihood
-from dynarium.objectives.schedules import Constant, Schedule, Staircase
-from dynarium.ssm import apply, kalman_filter, predict_step, rts_smoother, square_root, update_step
-from dynarium.ssm.discrete import Marginals, forward_backward, viterbi
+from dynarium.objectives.schedules import Schedule, Staircase
+from dynarium.ssm import apply, kalman_filter, rts_smoother, square_root, update_step
+from dynarium.ssm.discrete import viterbi
 from dynarium.ssm.mean_field import Regimes, collapse, mean_field_bound
+from dynarium.ssm.tilted import TiltedChain, relaxed_path
 from dynarium.types import SequenceBatch
 
 
@@ -62,7 +69,6 @@ class SwitchingKVAEConfig:
         tau: Temperature of the Gumbel-softmax (``tau_init``, times ``tau_decay_rate`` every epoch, down to ``tau_min``).
         spread: Standard deviation of the entries of A_k about the identity at the start; regimes that are equal stay equal.
         reconstruction_weight: Weight of log p(x | a) in training; evaluation always uses 1.
-        regime_learning: Scales the gradient into the network of the regimes; 0 freezes it.
         missing: Probability with which a frame is hidden in training, from frame ``observe_first`` on.
         observe_first: Number of first frames that training never hides.
     """
@@ -86,7 +92,6 @@ class SwitchingKVAEConfig:
     tau: Schedule = field(default_factory=lambda: Staircase(value=1.0, factor=0.995, every=156, floor=0.2))
     spread: float = 0.1
     reconstruction_weight: float = 0.3
-    regime_learning: Schedule = Constant(value=1.0)
     missing: float = 0.0
     observe_first: int = 3
 
@@ -119,27 +124,26 @@ class SwitchingKVAEConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chain:
-    """The chain p(s) of a sequence, and the potentials psi that tilt it into q(s)."""
+class Tracked:
+    """What the bank of filters knows at every step: the chain it ran on, and the past and present collapsed to Gaussians.
 
-    log_initial: Float[Tensor, " k"]
-    log_transition: Float[Tensor, "b s k k"]
-    potential: Float[Tensor, "b t k"]
+    Attributes:
+        chain: The chain and the potentials.
+        weights: q(s_t | psi_1 .. psi_t).
+        mean: E[z_t | a_1 .. a_t].
+        cov: Cov[z_t | a_1 .. a_t].
+        expected: E[a_t | a_1 .. a_{t-1}].
+        emitted: E[C_s z_t | a_1 .. a_t].
+        memory: The last state of the GRU; ``None`` with one regime.
+    """
 
-    def posterior(self) -> Marginals:
-        """Return the marginals of q(s)."""
-        return forward_backward(self.log_initial, self.log_transition, self.potential)
-
-    def divergence(self, marginals: Marginals) -> Float[Tensor, " b"]:
-        """Return KL(q(s_1 .. s_T) || p(s_1 .. s_T)) = sum_t E_q[psi_t(s_t)] - log Z."""
-        return (marginals.probability * self.potential).sum((1, 2)) - marginals.log_normaliser
-
-    def causal(self) -> Float[Tensor, "b t k"]:
-        """Return q(s_t) given psi_1 .. psi_t only: what a filter may know."""
-        weights = [(self.log_initial + self.potential[:, 0]).log_softmax(-1)]
-        for step, seen in zip(self.log_transition.unbind(1), self.potential[:, 1:].unbind(1), strict=True):
-            weights.append(((weights[-1][:, :, None] + step).logsumexp(1) + seen).log_softmax(-1))
-        return torch.stack(weights, 1).exp()
+    chain: TiltedChain
+    weights: Float[Tensor, "b t k"]
+    mean: Float[Tensor, "b t n"]
+    cov: Float[Tensor, "b t n n"]
+    expected: Float[Tensor, "b t p"]
+    emitted: Float[Tensor, "b t p"]
+    memory: Float[Tensor, "b d"] | None
 
 
 class SwitchingKVAE(nn.Module):
@@ -162,8 +166,11 @@ class SwitchingKVAE(nn.Module):
         leave = (1 - config.sticky_p_stay) / max(1, k - 1)
         stay = torch.full((k, k), math.log(leave)).fill_diagonal_(math.log(config.sticky_p_stay))
         self.switch = nn.Parameter(stay)
-        self.memory = nn.GRU(p, config.hidden, batch_first=True) if k > 1 else None
+        self.memory = nn.GRUCell(p, config.hidden) if k > 1 else None
         self.evidence = nn.Linear(config.hidden, k) if k > 1 else None
+        if self.evidence is not None:  # at the start the filters alone speak
+            nn.init.zeros_(self.evidence.weight)
+            nn.init.zeros_(self.evidence.bias)
         self.pull = nn.Linear(config.hidden, k) if k > 1 and config.transition == "recurrent" else None
         self.R = nn.Buffer(config.emission_variance * torch.eye(p), persistent=False)
         self.P0 = nn.Buffer(config.initial_variance * torch.eye(n), persistent=False)
@@ -194,63 +201,60 @@ class SwitchingKVAE(nn.Module):
         root = self.log_root.tril(-1) + torch.diag_embed(self.log_root.diagonal(dim1=-2, dim2=-1).exp())
         return Regimes(A=self.A, B=self.B, C=self.C, root=root, R=self.R, m0=self.m0, P0=self.P0)
 
-    def _transition(self, memory: Float[Tensor, "*b d"]) -> Float[Tensor, "*b k k"]:
+    def _transition(self, memory: Float[Tensor, "b d"] | None, b: int) -> Float[Tensor, "b k k"]:
         """Return log p(s_t = j | s_{t-1} = i, h_{t-1})."""
-        pulled = 0.0 if self.pull is None else self.pull(memory)[..., None, :]
-        return (self.switch + pulled).log_softmax(-1).expand(*memory.shape[:-1], *self.switch.shape)
+        pulled = 0.0 if self.pull is None or memory is None else self.pull(memory)[:, None, :]
+        return (self.switch + pulled).log_softmax(-1).expand(b, -1, -1)
 
-    def chain(
+    def _ahead(self, regimes: Regimes, mean: Tensor, cov: Tensor, u: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return mean [b, k, n] and covariance one step ahead under every regime."""
+        means = apply(regimes.A, mean[:, None])
+        if regimes.B is not None and u is not None:
+            means = means + apply(regimes.B, u[:, None])
+        return means, regimes.A @ cov[:, None] @ regimes.A.mT + regimes.root @ regimes.root.mT
+
+    def track(
         self,
         a: Float[Tensor, "b t p"],
         mask: Bool[Tensor, "b t"] | None = None,
         action: Shaped[Tensor, "b t a"] | None = None,
-        learning: float = 1.0,
-    ) -> tuple[Chain, Float[Tensor, "b t d"] | None]:
-        """Return the chain of the regimes, given the observed part of ``a``, and the memories h_1 .. h_T (K = 1: none).
-
-        Without missing steps the GRU reads the whole sequence at once; otherwise it runs together with a filter, whose
-        one-step prediction takes the place of a missing a_t. ``learning`` scales the gradient that reaches the network.
-        """
-        b, t = a.shape[:2]
+    ) -> Tracked:
+        """Run the bank of filters over the observed part of ``a``: the chain of the regimes, and what is known at each step."""
+        (b, t, _), k, regimes, control = a.shape, self.config.modes, self.matrices(), self._control(action, a)
+        C = regimes.C.repeat(b, 1, 1)
         log_initial = self.initial.log_softmax(-1)
-        if self.memory is None or self.evidence is None:
-            zero = a.new_zeros(b, t, 1)
-            return Chain(log_initial=log_initial, log_transition=zero[:, 1:, :, None], potential=zero), None
-        memory = self.memory(a)[0] if mask is None else self._remembered(a, mask, action)
-        potential, log_transition = self.evidence(memory), self._transition(memory[:, :-1])
-        if mask is not None:
-            potential = torch.where(mask[..., None], potential, 0.0)
-        if learning != 1.0:
-            potential, log_transition = (
-                learning * x + (1 - learning) * x.detach() for x in (potential, log_transition)
-            )
-        return Chain(log_initial=log_initial, log_transition=log_transition, potential=potential), memory
-
-    def _remembered(self, a: Tensor, mask: Tensor, action: Tensor | None) -> Tensor:
-        """Return the memories when some steps are missing: GRU, forward pass of the chain and filter, step by step."""
-        assert self.memory is not None and self.evidence is not None
-        b, t = mask.shape
-        regimes, control = self.matrices(), self._control(action, a)
-        mean, cov = self.m0.expand(b, -1), self.P0.expand(b, -1, -1)
-        log_weights, hidden, memories = self.initial.log_softmax(-1).expand(b, -1), None, []
+        log_weights, memory = log_initial.expand(b, k), None
+        mean, cov = self.m0.expand(b, k, -1), self.P0.expand(b, k, -1, -1)
+        transitions, steps = [], []
         for i in range(t):
             if i > 0:
-                log_weights = (log_weights[:, :, None] + self._transition(memories[-1])).logsumexp(1)
-            before = (mean, cov)
-            system = collapse(regimes, log_weights.exp()[:, None])
-            push = None if system.B is None or control is None else apply(system.B[:, 0], control[:, i])
-            if i > 0:
-                mean, _ = predict_step(*before, system.A[:, 0], system.Q[:, 0], push)
-            seen = mask[:, i, None]
-            read = torch.where(seen, a[:, i], apply(system.C[:, 0], mean))
-            output, hidden = self.memory(read[:, None], hidden)
-            memories.append(output[:, 0])
-            log_weights = (log_weights + torch.where(seen, self.evidence(memories[-1]), 0.0)).log_softmax(-1)
-            system = collapse(regimes, log_weights.exp()[:, None])
-            push = None if system.B is None or control is None else apply(system.B[:, 0], control[:, i])
-            mean, cov = predict_step(*before, system.A[:, 0], system.Q[:, 0], push) if i > 0 else before
-            mean, cov, _ = update_step(mean, cov, read, system.C[:, 0], self.R, mask[:, i])
-        return torch.stack(memories, 1)
+                transitions.append(self._transition(memory, b))
+                log_weights = (log_weights[:, :, None] + transitions[-1]).logsumexp(1)
+                mean, cov = self._ahead(regimes, steps[-1][2], steps[-1][3], None if control is None else control[:, i])
+            expected = _mean(log_weights.exp(), apply(regimes.C, mean))
+            seen = None if mask is None else mask[:, i]
+            read = a[:, i] if seen is None else torch.where(seen[:, None], a[:, i], expected)
+            each = None if seen is None else seen.repeat_interleave(k)
+            updated = update_step(mean.flatten(0, 1), cov.flatten(0, 1), read.repeat_interleave(k, 0), C, self.R, each)
+            mean, cov, potential = (part.unflatten(0, (b, k)) for part in updated)
+            if self.memory is not None and self.evidence is not None:
+                memory = self.memory(read, memory)
+                learned = self.evidence(memory)
+                potential = potential + (learned if seen is None else torch.where(seen[:, None], learned, 0.0))
+            potential = potential - potential.amax(1, keepdim=True)  # q does not depend on a constant; rounding does
+            log_weights = (log_weights + potential).log_softmax(1)
+            weights = log_weights.exp()
+            emitted = _mean(weights, apply(regimes.C, mean))
+            centre = _mean(weights, mean)
+            apart = mean - centre[:, None]
+            cov = (weights[..., None, None] * (cov + apart[..., :, None] * apart[..., None, :])).sum(1)
+            steps.append((potential, weights, centre, cov, expected, emitted))
+        potential, weights, mean, cov, expected, emitted = (torch.stack(part, 1) for part in zip(*steps, strict=True))
+        log_transition = torch.stack(transitions, 1) if transitions else a.new_zeros(b, 0, k, k)
+        chain = TiltedChain(log_initial=log_initial, log_transition=log_transition, potential=potential)
+        return Tracked(
+            chain=chain, weights=weights, mean=mean, cov=cov, expected=expected, emitted=emitted, memory=memory
+        )
 
     def _control(self, action: Tensor | None, like: Float[Tensor, "b t p"]) -> Float[Tensor, "b t a"] | None:
         """Return what B acts on: the action that leads into step t (none: 0) and 1 for the offset; ``None`` without B."""
@@ -260,19 +264,6 @@ class SwitchingKVAE(nn.Module):
         if action is not None and self.config.control:
             u = F.pad(action[:, :-1].float(), (0, 0, 1, 0))
         return F.pad(u, (0, int(self.config.offset)), value=1.0)
-
-    def _relaxed_path(self, q: Marginals, tau: float) -> Float[Tensor, "b t k"]:
-        """Draw a path from q(s) by Gumbel-softmax (Jang et al. 2017; Maddison et al. 2017), forwards along the chain.
-
-        ``y_t = softmax((l_t + g_t) / tau)`` with g_t Gumbel noise, l_1 = log q(s_1) and l_t = y_{t-1}' log q(s_t | s_{t-1}).
-        """
-        tiny = torch.finfo(q.pair.dtype).tiny
-        conditional = q.pair.clamp(min=tiny).log() - q.probability[:, :-1, :, None].clamp(min=tiny).log()
-        noise = -torch.empty_like(q.probability).exponential_().clamp(min=tiny).log()
-        path = [((q.probability[:, 0].clamp(min=tiny).log() + noise[:, 0]) / tau).softmax(-1)]
-        for step, gumbel in zip(conditional.unbind(1), noise[:, 1:].unbind(1), strict=True):
-            path.append((((path[-1][:, None] @ step)[:, 0] + gumbel) / tau).softmax(-1))
-        return torch.stack(path, 1)
 
     # ---- training --------------------------------------------------------------------------------------------------
 
@@ -298,11 +289,11 @@ class SwitchingKVAE(nn.Module):
 
         with torch.autocast(a.device.type, enabled=False):  # small matrices want float32
             control = self._control(batch.action, a)
-            chain, _ = self.chain(a, mask, batch.action, config.regime_learning(step) if training else 1.0)
+            chain = self.track(a, mask, batch.action).chain
             q = chain.posterior()
             divergence = chain.divergence(q)
             if training and config.regimes == "gumbel-softmax":
-                system = collapse(self.matrices(), self._relaxed_path(q, config.tau(step)))
+                system = collapse(self.matrices(), relaxed_path(q, config.tau(step)))
                 log_a = kalman_filter(system, a, mask=mask, u=control).log_likelihood.sum(1)
             else:
                 log_a = mean_field_bound(self.matrices(), q.probability, a, mask, control)
@@ -327,38 +318,33 @@ class SwitchingKVAE(nn.Module):
     def infer(self, batch: SequenceBatch) -> dict[str, Tensor]:
         """Return everything that is inferred from the observed frames, means throughout.
 
-        Keys: ``a`` (encoded, or predicted where missing), ``a_filter``, ``a_smooth`` (C m), ``z_filter``, ``z_smooth``,
-        ``weights`` (the marginals of the regimes given all that is observed), ``weights_filter`` (given the past and
-        present), ``last_mean`` and ``last_cov`` (of the last state). Given the regimes' weights, the state is inferred under
-        the expected matrices; the filter's weights are its own, so that nothing in it depends on later frames.
+        Keys: ``a`` (encoded, or predicted where missing), ``a_filter``, ``a_smooth`` (expected emissions), ``z_filter``,
+        ``z_smooth``, ``weights`` (the marginals of the regimes given all that is observed), ``weights_filter`` (given the past
+        and present). The filter is the bank's, so that nothing in it depends on later frames; the smoother is that of the
+        expected matrices under the marginals.
         """
         video, mask = seen_frames(batch, self.config.frame, "switching-kvae")
         a, _ = self.posterior_of(video)
-        chain, memory = self.chain(a, mask, batch.action)
-        control, regimes = self._control(batch.action, a), self.matrices()
-        weights, causal = chain.posterior().probability, chain.causal()
-        system, past = collapse(regimes, weights), collapse(regimes, causal)
-        forward = kalman_filter(system, a, mask=mask, u=control)
+        tracked = self.track(a, mask, batch.action)
+        weights = tracked.chain.posterior().probability
+        system = collapse(self.matrices(), weights)
+        forward = kalman_filter(system, a, mask=mask, u=self._control(batch.action, a))
         smoothed = rts_smoother(system, forward)
-        filtered = kalman_filter(past, a, mask=mask, u=control)
-        inferred = {
-            "a": a if mask is None else torch.where(mask[..., None], a, apply(past.C, filtered.predicted_mean)),
-            "a_filter": apply(past.C, filtered.mean),
+        return {
+            "a": a if mask is None else torch.where(mask[..., None], a, tracked.expected),
+            "a_filter": tracked.emitted,
             "a_smooth": apply(system.C, smoothed.mean),
-            "z_filter": filtered.mean,
+            "z_filter": tracked.mean,
             "z_smooth": smoothed.mean,
             "weights": weights,
-            "weights_filter": causal,
-            "last_mean": forward.mean[:, -1],
-            "last_cov": forward.cov[:, -1],
+            "weights_filter": tracked.weights,
         }
-        return inferred if memory is None else inferred | {"last_memory": memory[:, -1]}
 
     @torch.no_grad()
     def regimes(self, batch: SequenceBatch) -> Int[Tensor, "b t"]:
         """Return the most likely path of regimes of every sequence."""
         video, mask = seen_frames(batch, self.config.frame, "switching-kvae")
-        chain, _ = self.chain(self.posterior_of(video)[0], mask, batch.action)
+        chain = self.track(self.posterior_of(video)[0], mask, batch.action).chain
         return viterbi(chain.log_initial, chain.log_transition, chain.potential)
 
     def encode(self, batch: SequenceBatch) -> dict[str, Float[Tensor, "b t _"]]:
@@ -388,14 +374,15 @@ class SwitchingKVAE(nn.Module):
         samples: int = 1,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "s b f c h w"]:
-        """Roll regimes and state forward from the last frame of the context; the GRU reads its own predictions.
+        """Roll the bank of filters forward from the last frame of the context; the GRU reads its own predictions.
 
         ``action[:, 0]`` acts from the first forecast frame on; the context's last action leads into it. Without a generator
-        every noise is zero and the probabilities of the regimes are rolled by the chain; with one, the last regime and
+        the probabilities of the regimes are rolled by the chain and every noise is zero; with one, the last regime and
         state, the regimes, the transitions and the emissions are sampled.
         """
         actions = leading_actions(context.action, action, horizon) if self.config.control else None
-        inferred, regimes = self.infer(context), self.matrices()
+        video, mask = seen_frames(context, self.config.frame, "switching-kvae")
+        tracked, regimes = self.track(self.posterior_of(video)[0], mask, context.action), self.matrices()
 
         def repeated(x: Tensor) -> Tensor:
             return x.expand(samples, *x.shape).flatten(0, 1)
@@ -410,25 +397,24 @@ class SwitchingKVAE(nn.Module):
                 return weights
             return F.one_hot(torch.multinomial(weights, 1, generator=generator)[:, 0], weights.shape[1]).to(weights)
 
-        z = repeated(inferred["last_mean"])
-        z = z + apply(square_root(repeated(inferred["last_cov"])), noise(z))
-        weights = drawn(repeated(inferred["weights"][:, -1]))
-        memory = repeated(inferred["last_memory"]) if "last_memory" in inferred else None
+        z, cov = repeated(tracked.mean[:, -1]), repeated(tracked.cov[:, -1])
+        z = z + apply(square_root(cov), noise(z))
+        weights = drawn(repeated(tracked.weights[:, -1]))
+        memory = None if tracked.memory is None else repeated(tracked.memory)
         pushes = z.new_zeros(len(z), horizon, self.config.control) if actions is None else repeated(actions)
         pushes = F.pad(pushes, (0, int(self.config.offset)), value=1.0)
         rolled = []
         for i in range(horizon):
-            if memory is not None:
-                weights = drawn((weights[:, None] @ self._transition(memory).exp())[:, 0])
-            system = collapse(regimes, weights[:, None])
-            z = apply(system.A[:, 0], z)
-            if generator is not None:
-                z = z + apply(square_root(system.Q[:, 0]), noise(z))
-            if system.B is not None:
-                z = z + apply(system.B[:, 0], pushes[:, i])
-            a = apply(system.C[:, 0], z)
+            weights = drawn((weights[:, None] @ self._transition(memory, len(z)).exp())[:, 0])
+            means, _ = self._ahead(regimes, z, cov, pushes[:, i])
+            means = means + apply(regimes.root, noise(z)[:, None])
+            z, a = _mean(weights, means), _mean(weights, apply(regimes.C, means))
             a = a + math.sqrt(self.config.emission_variance) * noise(a)
-            if self.memory is not None and memory is not None:
-                memory = self.memory(a[:, None], memory[None].contiguous())[0][:, 0]
+            memory = None if self.memory is None else self.memory(a, memory)
             rolled.append(a)
         return self.frames(torch.stack(rolled, dim=1)).unflatten(0, (samples, -1))
+
+
+def _mean(weights: Float[Tensor, "b k"], values: Float[Tensor, "b k _"]) -> Float[Tensor, "b _"]:
+    """Return the mean over the regimes."""
+    return (weights[..., None] * values).sum(1)

@@ -3,9 +3,8 @@
 from dataclasses import replace
 
 from dynarium.models.switching_kvae import SwitchingKVAEConfig
-from dynarium.objectives.schedules import Constant, Linear, Staircase
 from dynarium.recipes.experiment import Experiment
-from dynarium.recipes.kvae import EPOCH, KVAEExperiment, kvae_annealed, kvae_demo, kvae_fraccaro2017
+from dynarium.recipes.kvae import kvae_demo, kvae_fraccaro2017
 from dynarium.systems.ball import BouncingBall
 
 SwitchingKVAEExperiment = Experiment[SwitchingKVAEConfig, BouncingBall]
