@@ -14,6 +14,7 @@ MODELS = Registry(
         "kvae": "dynarium.models.kvae:KVAEConfig",
         "per-task": "dynarium.models.per_task:PerTaskConfig",
         "slvm": "dynarium.models.slvm:SLVMConfig",
+        "switching-kvae": "dynarium.models.switching_kvae:SwitchingKVAEConfig",
     },
 )
 

@@ -19,8 +19,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from dynarium.errors import UserError
-from dynarium.models.pixels import Likelihood, frame_log_likelihood, hidden_in_training, leading_actions, seen_frames
+from dynarium.models.pixels import (
+    Likelihood,
+    check_options,
+    fitted_to_frames,
+    frame_log_likelihood,
+    hidden_in_training,
+    leading_actions,
+    seen_frames,
+)
 from dynarium.nn.conv import ConvEncoder, SubpixelDecoder
 from dynarium.nn.frames import as_float
 from dynarium.objectives.likelihoods import gaussian_log_likelihood
@@ -75,14 +82,7 @@ class KVAEConfig:
     observe_first: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("observation", "state", "modes", "hidden"):
-            if getattr(self, name) < 1:
-                raise UserError(f"model.{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("pixel_variance", "emission_variance", "transition_variance", "initial_variance"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"model.{name}: expected a variance above 0, got {getattr(self, name)}")
-        if not 0 <= self.missing < 1:
-            raise UserError(f"model.missing: expected a probability in [0, 1), got {self.missing}")
+        check_options(self)
 
     def fitted(self, shapes: dict[str, tuple[int, ...]]) -> "KVAEConfig":
         """Return the configuration for data of these shapes.
@@ -90,10 +90,7 @@ class KVAEConfig:
         Raises:
             UserError: The data has no ``video``.
         """
-        if "video" not in shapes:
-            raise UserError(f"kvae needs the field 'video'; the data has {', '.join(shapes) or 'no fields'}")
-        _, c, h, w = shapes["video"]
-        return replace(self, frame=(c, h, w), control=shapes["action"][-1] if "action" in shapes else 0)
+        return fitted_to_frames(self, shapes, "kvae")
 
     def build(self) -> "KVAE":
         """Create the model."""

@@ -1,6 +1,7 @@
-"""What the Kalman VAEs share: which frames they see, how pixels are scored, which actions lead into a forecast."""
+"""What the Kalman VAEs share: checked options, which frames they see, how pixels are scored, actions of a forecast."""
 
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -12,6 +13,35 @@ from dynarium.objectives.likelihoods import bernoulli_log_likelihood, gaussian_l
 from dynarium.types import SequenceBatch
 
 Likelihood = Literal["bernoulli", "gaussian"]
+ConfigT = TypeVar("ConfigT", bound=Any)
+
+
+def check_options(config: Any) -> None:
+    """Check the options that the Kalman VAEs have in common.
+
+    Raises:
+        UserError: A dimension below 1, a variance that is not positive, or a probability outside [0, 1).
+    """
+    for name in ("observation", "state", "modes", "hidden"):
+        if getattr(config, name) < 1:
+            raise UserError(f"model.{name}: expected at least 1, got {getattr(config, name)}")
+    for name in ("pixel_variance", "emission_variance", "transition_variance", "initial_variance"):
+        if getattr(config, name) <= 0:
+            raise UserError(f"model.{name}: expected a variance above 0, got {getattr(config, name)}")
+    if not 0 <= config.missing < 1:
+        raise UserError(f"model.missing: expected a probability in [0, 1), got {config.missing}")
+
+
+def fitted_to_frames(config: ConfigT, shapes: dict[str, tuple[int, ...]], model: str) -> ConfigT:
+    """Return the configuration with ``frame`` and ``control`` of data of these shapes.
+
+    Raises:
+        UserError: The data has no ``video``.
+    """
+    if "video" not in shapes:
+        raise UserError(f"{model} needs the field 'video'; the data has {', '.join(shapes) or 'no fields'}")
+    _, c, h, w = shapes["video"]
+    return replace(config, frame=(c, h, w), control=shapes["action"][-1] if "action" in shapes else 0)
 
 
 def seen_frames(

@@ -31,14 +31,22 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from dynarium.errors import UserError
-from dynarium.models.pixels import Likelihood, frame_log_likelihood, hidden_in_training, leading_actions, seen_frames
+from dynarium.models.pixels import (
+    Likelihood,
+    check_options,
+    fitted_to_frames,
+    frame_log_likelihood,
+    hidden_in_training,
+    leading_actions,
+    seen_frames,
+)
 from dynarium.nn.conv import ConvEncoder, SubpixelDecoder
 from dynarium.nn.frames import as_float
 from dynarium.objectives.likelihoods import gaussian_log_likelihood
 from dynarium.objectives.schedules import Schedule, Staircase
 from dynarium.ssm import apply, kalman_filter, rts_smoother, square_root, update_step
 from dynarium.ssm.discrete import viterbi
-from dynarium.ssm.mean_field import Regimes, collapse, mean_field_bound
+from dynarium.ssm.mean_field import Regimes, collapse, mean_field_bound, moment_match
 from dynarium.ssm.tilted import TiltedChain, relaxed_path
 from dynarium.types import SequenceBatch
 
@@ -96,16 +104,9 @@ class SwitchingKVAEConfig:
     observe_first: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("observation", "state", "modes", "hidden"):
-            if getattr(self, name) < 1:
-                raise UserError(f"model.{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("pixel_variance", "emission_variance", "transition_variance", "initial_variance"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"model.{name}: expected a variance above 0, got {getattr(self, name)}")
+        check_options(self)
         if not 0 < self.sticky_p_stay < 1:
             raise UserError(f"model.sticky_p_stay: expected a probability in (0, 1), got {self.sticky_p_stay}")
-        if not 0 <= self.missing < 1:
-            raise UserError(f"model.missing: expected a probability in [0, 1), got {self.missing}")
 
     def fitted(self, shapes: dict[str, tuple[int, ...]]) -> "SwitchingKVAEConfig":
         """Return the configuration for data of these shapes.
@@ -113,10 +114,7 @@ class SwitchingKVAEConfig:
         Raises:
             UserError: The data has no ``video``.
         """
-        if "video" not in shapes:
-            raise UserError(f"switching-kvae needs the field 'video'; the data has {', '.join(shapes) or 'no fields'}")
-        _, c, h, w = shapes["video"]
-        return replace(self, frame=(c, h, w), control=shapes["action"][-1] if "action" in shapes else 0)
+        return fitted_to_frames(self, shapes, "switching-kvae")
 
     def build(self) -> "SwitchingKVAE":
         """Create the model."""
@@ -163,14 +161,12 @@ class SwitchingKVAE(nn.Module):
         self.log_root = nn.Parameter((0.5 * math.log(config.transition_variance) * torch.eye(n)).repeat(k, 1, 1))
         """Cholesky factors of Q_k, their diagonals as logarithms."""
         self.initial = nn.Parameter(torch.zeros(k))
-        leave = (1 - config.sticky_p_stay) / max(1, k - 1)
-        stay = torch.full((k, k), math.log(leave)).fill_diagonal_(math.log(config.sticky_p_stay))
-        self.switch = nn.Parameter(stay)
+        leave = math.log((1 - config.sticky_p_stay) / max(1, k - 1))
+        self.switch = nn.Parameter(torch.full((k, k), leave).fill_diagonal_(math.log(config.sticky_p_stay)))
         self.memory = nn.GRUCell(p, config.hidden) if k > 1 else None
         self.evidence = nn.Linear(config.hidden, k) if k > 1 else None
-        if self.evidence is not None:  # at the start the filters alone speak
-            nn.init.zeros_(self.evidence.weight)
-            nn.init.zeros_(self.evidence.bias)
+        for parameter in () if self.evidence is None else self.evidence.parameters():
+            nn.init.zeros_(parameter)  # at the start the filters alone speak
         self.pull = nn.Linear(config.hidden, k) if k > 1 and config.transition == "recurrent" else None
         self.R = nn.Buffer(config.emission_variance * torch.eye(p), persistent=False)
         self.P0 = nn.Buffer(config.initial_variance * torch.eye(n), persistent=False)
@@ -245,16 +241,12 @@ class SwitchingKVAE(nn.Module):
             log_weights = (log_weights + potential).log_softmax(1)
             weights = log_weights.exp()
             emitted = _mean(weights, apply(regimes.C, mean))
-            centre = _mean(weights, mean)
-            apart = mean - centre[:, None]
-            cov = (weights[..., None, None] * (cov + apart[..., :, None] * apart[..., None, :])).sum(1)
-            steps.append((potential, weights, centre, cov, expected, emitted))
+            steps.append((potential, weights, *moment_match(weights, mean, cov), expected, emitted))
         potential, weights, mean, cov, expected, emitted = (torch.stack(part, 1) for part in zip(*steps, strict=True))
         log_transition = torch.stack(transitions, 1) if transitions else a.new_zeros(b, 0, k, k)
         chain = TiltedChain(log_initial=log_initial, log_transition=log_transition, potential=potential)
-        return Tracked(
-            chain=chain, weights=weights, mean=mean, cov=cov, expected=expected, emitted=emitted, memory=memory
-        )
+        known = {"weights": weights, "mean": mean, "cov": cov, "expected": expected, "emitted": emitted}
+        return Tracked(chain=chain, memory=memory, **known)
 
     def _control(self, action: Tensor | None, like: Float[Tensor, "b t p"]) -> Float[Tensor, "b t a"] | None:
         """Return what B acts on: the action that leads into step t (none: 0) and 1 for the offset; ``None`` without B."""
@@ -302,14 +294,12 @@ class SwitchingKVAE(nn.Module):
         count = observed.sum().clamp(min=1)
         log_x, log_q = ((term * observed).sum() / count for term in (log_x, log_q))
         log_a, divergence = log_a.sum() / count, divergence.sum() / count
-        weight = config.reconstruction_weight if training else 1.0
-        objective = weight * log_x - log_q + log_a - divergence
+        objective = (config.reconstruction_weight if training else 1.0) * log_x - log_q + log_a - divergence
         terms = {"log_p_x": log_x, "log_q_a": log_q, "log_p_a": log_a, "kl_regimes": divergence}
         terms["elbo"] = log_x - log_q + log_a - divergence
         with torch.no_grad():
             terms["active_units"] = (mean.flatten(0, 1).var(0) > 1e-2).sum().float()
-            share = q.probability.mean((0, 1))
-            terms["regimes_used"] = torch.special.entr(share).sum().exp()
+            terms["regimes_used"] = torch.special.entr(q.probability.mean((0, 1))).sum().exp()
         return -objective, {name: value.detach() for name, value in terms.items()}
 
     # ---- questions -------------------------------------------------------------------------------------------------
@@ -318,10 +308,9 @@ class SwitchingKVAE(nn.Module):
     def infer(self, batch: SequenceBatch) -> dict[str, Tensor]:
         """Return everything that is inferred from the observed frames, means throughout.
 
-        Keys: ``a`` (encoded, or predicted where missing), ``a_filter``, ``a_smooth`` (expected emissions), ``z_filter``,
-        ``z_smooth``, ``weights`` (the marginals of the regimes given all that is observed), ``weights_filter`` (given the past
-        and present). The filter is the bank's, so that nothing in it depends on later frames; the smoother is that of the
-        expected matrices under the marginals.
+        ``a`` is encoded, or predicted where missing; ``a_filter`` and ``a_smooth`` are expected emissions; ``weights`` are the
+        marginals of the regimes given all that is observed, ``weights_filter`` given the past and present. The filter is the
+        bank's, so that nothing in it depends on later frames; the smoother is that of the expected matrices.
         """
         video, mask = seen_frames(batch, self.config.frame, "switching-kvae")
         a, _ = self.posterior_of(video)

@@ -2,8 +2,8 @@
 
     z_1 ~ N(m0, P0),  z_t = A_s z_{t-1} + B_s u_t + N(0, Q_s),  y_t = C_s z_t + N(0, R),   s = s_t in 1 .. k
 
-Two ways to do without a path s_1 .. s_T: the mean-field bound on the likelihood, to learn by, and the collapse to first
-moments, to predict by.
+Ways to do without a path s_1 .. s_T: the mean-field bound on the likelihood, to learn by; the collapse to expected matrices
+or to the moments of a mixture, to predict by.
 """
 
 import math
@@ -121,3 +121,12 @@ def mean_field_bound(
 def mixed(weights: Float[Tensor, "*b k"], matrices: Float[Tensor, "k i j"]) -> Float[Tensor, "*b i j"]:
     """Return ``sum_k w(k) M_k``."""
     return (weights @ matrices.flatten(1)).unflatten(-1, matrices.shape[1:])
+
+
+def moment_match(
+    weights: Float[Tensor, "b k"], mean: Float[Tensor, "b k n"], cov: Float[Tensor, "b k n n"]
+) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n n"]]:
+    """Return mean and covariance of a mixture of Gaussians: ``m = E[m_k]``, ``E[P_k + (m_k - m)(m_k - m)']``."""
+    centre = (weights[..., None] * mean).sum(1)
+    apart = mean - centre[:, None]
+    return centre, (weights[..., None, None] * (cov + apart[..., :, None] * apart[..., None, :])).sum(1)
