@@ -17,8 +17,7 @@ learned. Forward-backward gives Z, the marginals w_t and the divergence of whole
 
     KL(q || p) = sum_t E_q[psi_t(s_t)] - log Z
 
-A hidden frame tilts nothing: the chain alone speaks there, and the future speaks through the chain. Where a_t is missing,
-its one-step prediction enters the GRU.
+A hidden frame tilts nothing: the chain alone speaks there, and a one-step prediction of a_t enters the GRU.
 """
 
 import math
@@ -68,12 +67,11 @@ class SwitchingKVAEConfig:
         emission_variance: R = emission_variance * I; also the bound of the encoder's variance.
         transition_variance: Q_k = transition_variance * I at the start; every regime learns its own by a Cholesky factor.
         initial_variance: P0 = initial_variance * I.
-        transition: ``recurrent``: the next regime depends on the last one and on the past pseudo-observations, so that the
-            ball can know the wall. ``markov``: on the last regime alone.
+        transition: The next regime depends on the last (``markov``), and on the past pseudo-observations (``recurrent``).
         sticky_p_stay: Probability of staying in a regime at the start; the transition matrix is learned.
         offset: Give every regime a constant push as well, z_t = A z_{t-1} + b + ..: a reflection at a wall needs one.
-        regimes: How training does without the sum over all paths. ``mean-field``: the exact bound of q(s) q(z).
-            ``gumbel-softmax``: log p(a | s) at one relaxed path drawn from q at temperature ``tau``; no bound.
+        regimes: Training without the sum over paths. ``mean-field``: the exact bound of q(s) q(z). ``gumbel-softmax``:
+            log p(a | s) at one relaxed path drawn from q at temperature ``tau``; no bound.
         tau: Temperature of the Gumbel-softmax (``tau_init``, times ``tau_decay_rate`` every epoch, down to ``tau_min``).
         spread: Standard deviation of the entries of A_k about the identity at the start; regimes that are equal stay equal.
         reconstruction_weight: Weight of log p(x | a) in training; evaluation always uses 1.
@@ -126,11 +124,8 @@ class Tracked:
     """What the bank of filters knows at every step: the chain it ran on, and the past and present collapsed to Gaussians.
 
     Attributes:
-        chain: The chain and the potentials.
-        weights: q(s_t | psi_1 .. psi_t).
-        mean: E[z_t | a_1 .. a_t].
-        cov: Cov[z_t | a_1 .. a_t].
-        expected: E[a_t | a_1 .. a_{t-1}].
+        weights: q(s_t | psi_1 .. psi_t); ``chain`` holds the chain and psi.
+        mean: E[z_t | a_1 .. a_t], with its ``cov``; ``expected`` is E[a_t | a_1 .. a_{t-1}].
         emitted: E[C_s z_t | a_1 .. a_t].
         memory: The last state of the GRU; ``None`` with one regime.
     """
@@ -264,10 +259,9 @@ class SwitchingKVAE(nn.Module):
 
             -[w log p(x | a) - log q(a | x) + L(a) - KL(q(s | a) || p(s))],    one sample of a
 
-        Under ``regimes="mean-field"`` L(a) = log int exp E_q(s)[log p(a, z | s)] dz, so that with w = 1 this is a lower bound
-        of log p(x): no sample of s, no sample of z, every term exact. Under ``"gumbel-softmax"`` L(a) = log p(a | y) at one
-        relaxed path y. In eval mode L is the mean-field bound whatever the option, w = 1, schedules are at their end, and
-        the noise of a is fixed.
+        Under ``regimes="mean-field"`` L(a) = log int exp E_q(s)[log p(a, z | s)] dz: with w = 1 a lower bound of log p(x).
+        Under ``"gumbel-softmax"`` L(a) = log p(a | y) at one relaxed path y. In eval mode L is the mean-field bound whatever
+        the option, w = 1, schedules are at their end, and the noise of a is fixed.
         """
         config, training = self.config, self.training
         video, mask = seen_frames(batch, config.frame, "switching-kvae")
@@ -297,9 +291,8 @@ class SwitchingKVAE(nn.Module):
         objective = (config.reconstruction_weight if training else 1.0) * log_x - log_q + log_a - divergence
         terms = {"log_p_x": log_x, "log_q_a": log_q, "log_p_a": log_a, "kl_regimes": divergence}
         terms["elbo"] = log_x - log_q + log_a - divergence
-        with torch.no_grad():
-            terms["active_units"] = (mean.flatten(0, 1).var(0) > 1e-2).sum().float()
-            terms["regimes_used"] = torch.special.entr(q.probability.mean((0, 1))).sum().exp()
+        terms["active_units"] = (mean.detach().flatten(0, 1).var(0) > 1e-2).sum().float()
+        terms["regimes_used"] = torch.special.entr(q.probability.detach().mean((0, 1))).sum().exp()
         return -objective, {name: value.detach() for name, value in terms.items()}
 
     # ---- questions -------------------------------------------------------------------------------------------------
@@ -377,14 +370,12 @@ class SwitchingKVAE(nn.Module):
             return x.expand(samples, *x.shape).flatten(0, 1)
 
         def noise(like: Tensor) -> Tensor:
-            if generator is None:
-                return torch.zeros_like(like)
-            return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+            return torch.zeros_like(like) if generator is None else torch.empty_like(like).normal_(generator=generator)
 
         def drawn(weights: Tensor) -> Tensor:
-            if generator is None:
-                return weights
-            return F.one_hot(torch.multinomial(weights, 1, generator=generator)[:, 0], weights.shape[1]).to(weights)
+            if generator is not None:
+                weights = F.one_hot(weights.multinomial(1, generator=generator)[:, 0], weights.shape[1]).to(weights)
+            return weights
 
         z, cov = repeated(tracked.mean[:, -1]), repeated(tracked.cov[:, -1])
         z = z + apply(square_root(cov), noise(z))
