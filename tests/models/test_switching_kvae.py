@@ -72,12 +72,11 @@ def test_the_divergence_is_that_of_whole_paths(transition):
         torch.testing.assert_close(causal[:, i], so_far @ chosen, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("regimes", ["mean-field", "gumbel-softmax"])
 @pytest.mark.parametrize("modes", [1, 3])
 @pytest.mark.parametrize(("control", "offset"), [(0, False), (2, True)])
-def test_hidden_frames_cannot_matter(modes, control, offset, regimes):
+def test_hidden_frames_cannot_matter(modes, control, offset):
     """Noise in place of hidden frames changes no digit of any answer."""
-    model = model_of(modes=modes, control=control, offset=offset, regimes=regimes).eval()
+    model = model_of(modes=modes, control=control, offset=offset).eval()
     batch = replace(batch_of(control=control), mask=MASK)
     noise = torch.randint(256, batch.video.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
     hidden = ~MASK[..., None, None, None]
