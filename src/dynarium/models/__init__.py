@@ -15,6 +15,7 @@ MODELS = Registry(
         "per-task": "dynarium.models.per_task:PerTaskConfig",
         "slds": "dynarium.models.slds:SLDSConfig",
         "slvm": "dynarium.models.slvm:SLVMConfig",
+        "switching-kvae": "dynarium.models.switching_kvae:SwitchingKVAEConfig",
     },
 )
 

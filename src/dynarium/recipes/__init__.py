@@ -31,6 +31,10 @@ RECIPES = Registry(
         "lds-nascar": "dynarium.recipes.slds:lds_nascar",
         "lds-nascar-gradient": "dynarium.recipes.slds:lds_nascar_gradient",
         "slds-lorenz": "dynarium.recipes.slds:slds_lorenz",
+        "kvae-collapse-annealed": "dynarium.recipes.switching_kvae:kvae_collapse_annealed",
+        "kvae-collapse-constant": "dynarium.recipes.switching_kvae:kvae_collapse_constant",
+        "skvae-demo": "dynarium.recipes.switching_kvae:skvae_demo",
+        "skvae-fraccaro2017": "dynarium.recipes.switching_kvae:skvae_fraccaro2017",
         "slvm-gravity16": "dynarium.recipes.slvm:slvm_gravity16",
         "slvm-gravity16-global": "dynarium.recipes.slvm:slvm_gravity16_global",
         "slvm-gravity16-lstm": "dynarium.recipes.slvm:slvm_gravity16_lstm",
@@ -46,6 +50,7 @@ PAPERS = Registry(
     {
         "kvae-fraccaro2017": "dynarium.recipes.kvae:FRACCARO2017",
         "kvae-annealed": "dynarium.recipes.kvae:ANNEALED",
+        "skvae-fraccaro2017": "dynarium.recipes.kvae:FRACCARO2017",
     },
 )
 """Recipe -> the rows its paper printed, with the method, metric and condition names of our own rows."""
