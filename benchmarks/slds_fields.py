@@ -19,6 +19,9 @@ from dynarium.systems.nascar import track
 
 
 def main() -> None:
+    if len(sys.argv) != 3:
+        print(__doc__)
+        return
     run = load_run(sys.argv[1])
     nascar = type(run.experiment.world).__name__ == "Nascar"
     shift, plane, scale = (1, [0, 1], 1.0) if nascar else (0, [0, 2], 3.0)

@@ -38,7 +38,7 @@ SEVERAL_TASKS = ("--data.train", "1056", "--data.val", "1056", "--data.test", "3
 QUICK = ("--training.steps", "2", "--training.validate-every", "1", "--training.checkpoint-every", "1")
 QUICK += ("--training.precision", "float32")
 
-BY_EM = ("--data.steps", "60", "--model.em.iterations", "2", "--model.em.restarts", "1")
+BY_EM = ("--data.steps", "160", "--model.em.iterations", "2", "--model.em.restarts", "1")
 """What makes the preparation of a model short."""
 
 
