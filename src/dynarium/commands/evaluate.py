@@ -20,7 +20,7 @@ class Options:
 
     run: Annotated[Path, tyro.conf.Positional]
     """Directory of the run."""
-    task: tuple[Literal["impute", "generate", "forecast", "probe"], ...] = ()
+    task: tuple[Literal["impute", "generate", "forecast", "forecast-observations", "probe", "segment"], ...] = ()
     """Questions to ask; default: those of the recipe."""
     data: Path | None = None
     """Another dataset with frames of the same shape, e.g. an imported one."""

@@ -13,7 +13,9 @@ MODELS = Registry(
     {
         "kvae": "dynarium.models.kvae:KVAEConfig",
         "per-task": "dynarium.models.per_task:PerTaskConfig",
+        "slds": "dynarium.models.slds:SLDSConfig",
         "slvm": "dynarium.models.slvm:SLVMConfig",
+        "switching-kvae": "dynarium.models.switching_kvae:SwitchingKVAEConfig",
     },
 )
 

@@ -5,10 +5,11 @@ a generator is given, are computed without gradients, and never depend on the co
 Frames in an answer are floating point in [0, 1].
 """
 
+from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from dynarium.types import SequenceBatch
@@ -24,6 +25,15 @@ class Model(Protocol):
         In training mode ``step`` drives the schedules. In eval mode the loss is deterministic, ignores ``step`` and is
         comparable over the whole training (schedules at their end), so that the best checkpoint can be chosen by it.
         """
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """Estimates its parameters from data, in closed form or by EM, before the trainer takes its first step."""
+
+    def prepare(self, batches: Iterable[SequenceBatch], seed: int = 0) -> list[float]:
+        """Set the parameters by one pass of training batches; return what was maximised, one value an iteration."""
         ...
 
 
@@ -71,4 +81,38 @@ class Forecasts(Protocol):
 
         Without a generator: the deterministic roll-out of the means (then all samples are equal).
         """
+        ...
+
+
+@runtime_checkable
+class ForecastsObservations(Protocol):
+    """Continues sequences of sensors that are not images."""
+
+    def forecast_observations(
+        self,
+        context: SequenceBatch,
+        horizon: int,
+        *,
+        samples: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "s b f p"]:
+        """Return ``samples`` continuations of ``horizon`` observations; without a generator those of the means."""
+        ...
+
+
+@runtime_checkable
+class Segments(Protocol):
+    """Tells which of several dynamics acts at every step."""
+
+    def segment(self, batch: SequenceBatch) -> Int[Tensor, "b t"]:
+        """Return the most likely modes, in an order of the model's own. Entry t led into step t."""
+        ...
+
+
+@runtime_checkable
+class BoundsLikelihood(Protocol):
+    """Says how likely sequences are."""
+
+    def bound(self, batch: SequenceBatch) -> Float[Tensor, " b"]:
+        """Return log p of what is observed of every sequence, or a lower bound of it, in nats."""
         ...

@@ -19,10 +19,18 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from dynarium.errors import UserError
+from dynarium.models.pixels import (
+    Likelihood,
+    check_options,
+    fitted_to_frames,
+    frame_log_likelihood,
+    hidden_in_training,
+    leading_actions,
+    seen_frames,
+)
 from dynarium.nn.conv import ConvEncoder, SubpixelDecoder
 from dynarium.nn.frames import as_float
-from dynarium.objectives.likelihoods import bernoulli_log_likelihood, gaussian_log_likelihood
+from dynarium.objectives.likelihoods import gaussian_log_likelihood
 from dynarium.objectives.schedules import Constant, Linear, Schedule
 from dynarium.ssm import LinearGaussian, apply, kalman_filter, predict_step, rts_smoother, update_step
 from dynarium.types import SequenceBatch
@@ -61,7 +69,7 @@ class KVAEConfig:
     modes: int = 3
     hidden: int = 50
     channels: tuple[int, ...] = (32, 32, 32)
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    likelihood: Likelihood = "bernoulli"
     pixel_variance: float = 0.1
     emission_variance: float = 0.03
     transition_variance: float = 0.08
@@ -74,14 +82,7 @@ class KVAEConfig:
     observe_first: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("observation", "state", "modes", "hidden"):
-            if getattr(self, name) < 1:
-                raise UserError(f"model.{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("pixel_variance", "emission_variance", "transition_variance", "initial_variance"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"model.{name}: expected a variance above 0, got {getattr(self, name)}")
-        if not 0 <= self.missing < 1:
-            raise UserError(f"model.missing: expected a probability in [0, 1), got {self.missing}")
+        check_options(self)
 
     def fitted(self, shapes: dict[str, tuple[int, ...]]) -> "KVAEConfig":
         """Return the configuration for data of these shapes.
@@ -89,10 +90,7 @@ class KVAEConfig:
         Raises:
             UserError: The data has no ``video``.
         """
-        if "video" not in shapes:
-            raise UserError(f"kvae needs the field 'video'; the data has {', '.join(shapes) or 'no fields'}")
-        _, c, h, w = shapes["video"]
-        return replace(self, frame=(c, h, w), control=shapes["action"][-1] if "action" in shapes else 0)
+        return fitted_to_frames(self, shapes, "kvae")
 
     def build(self) -> "KVAE":
         """Create the model."""
@@ -224,18 +222,14 @@ class KVAE(nn.Module):
         quantity without its variance. In eval mode w = 1, schedules are at their end, and the noise is fixed.
         """
         config, training = self.config, self.training
-        video, mask = self._seen(batch)
-        mask = self._training_mask(mask, video) if training else mask
+        video, mask = seen_frames(batch, config.frame, "kvae")
+        mask = hidden_in_training(mask, video, config.missing, config.observe_first) if training else mask
         mean, variance = self.posterior_of(video)
         generator = None if training else torch.Generator(video.device).manual_seed(0)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         a = mean + variance.sqrt() * noise
 
-        pixels, x = self.decode(a), as_float(video)
-        if config.likelihood == "bernoulli":
-            log_x = bernoulli_log_likelihood(pixels, x).sum((2, 3, 4))
-        else:
-            log_x = gaussian_log_likelihood(x, pixels, config.pixel_variance).sum((2, 3, 4))
+        log_x = frame_log_likelihood(self.decode(a), video, config.likelihood, config.pixel_variance)
         log_q = gaussian_log_likelihood(a, mean, variance).sum(-1)
 
         with torch.autocast(a.device.type, enabled=False):  # small matrices want float32
@@ -260,23 +254,6 @@ class KVAE(nn.Module):
             terms["active_units"] = (mean.flatten(0, 1).var(0) > 1e-2).sum().float()
         return -objective, {name: value.detach() for name, value in terms.items()}
 
-    def _training_mask(self, mask: Tensor | None, video: Tensor) -> Tensor | None:
-        if self.config.missing == 0:
-            return mask
-        kept = torch.rand(video.shape[:2], device=video.device) >= self.config.missing
-        kept[:, : self.config.observe_first] = True
-        return kept if mask is None else kept & mask
-
-    def _seen(self, batch: SequenceBatch) -> tuple[Tensor, Tensor | None]:
-        """Return the frames, dark where hidden, and which are observed (``None``: all)."""
-        if batch.video is None:
-            raise UserError(f"kvae needs the field 'video'; the batch has {', '.join(batch.present()) or 'no fields'}")
-        if tuple(batch.video.shape[2:]) != self.config.frame:
-            raise UserError(f"video: frames of shape {self.config.frame} wanted, got {tuple(batch.video.shape[2:])}")
-        mask = batch.observed()
-        # A hidden frame never enters the network: whatever it holds, NaN included, cannot matter.
-        return batch.video if mask is None else torch.where(mask[..., None, None, None], batch.video, 0), mask
-
     # ---- questions -------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -286,7 +263,7 @@ class KVAE(nn.Module):
         Keys: ``a`` (encoded, or predicted where missing), ``a_filter``, ``a_smooth`` (C m), ``z_filter``, ``z_smooth``,
         ``weights``, ``covariance`` (of the filtered state).
         """
-        video, mask = self._seen(batch)
+        video, mask = seen_frames(batch, self.config.frame, "kvae")
         a, _ = self.posterior_of(video)
         dynamics = self.dynamics(a, mask, batch.action)
         model = self.linear_gaussian(dynamics)
@@ -315,7 +292,7 @@ class KVAE(nn.Module):
     @torch.no_grad()
     def reconstruct(self, batch: SequenceBatch) -> Float[Tensor, "b t c h w"]:
         """Return each frame decoded from its own encoding."""
-        video, _ = self._seen(replace(batch, mask=None, length=None))
+        video, _ = seen_frames(replace(batch, mask=None, length=None), self.config.frame, "kvae")
         return self.frames(self.posterior_of(video)[0])
 
     def impute(self, batch: SequenceBatch) -> dict[str, Float[Tensor, "b t c h w"]]:
@@ -358,17 +335,8 @@ class KVAE(nn.Module):
         past, hidden = repeated(a[:, -1]), None
         if weights_state is not None:
             hidden = tuple(repeated(part.transpose(0, 1)).transpose(0, 1).contiguous() for part in weights_state)
-        actions = None
-        if self.B is not None and context.action is None and action is not None:
-            raise UserError("action: the context has none, and its last one leads into the first forecast frame")
-        if self.B is not None and context.action is not None:
-            following = [] if action is None else [action[:, : horizon - 1]]
-            joined = torch.cat([context.action[:, -1:], *following], dim=1).float()
-            if joined.shape[1] < horizon:
-                raise UserError(
-                    f"action: {horizon - 1} steps wanted for a horizon of {horizon}, got {joined.shape[1] - 1}"
-                )
-            actions = repeated(joined)
+        actions = None if self.B is None else leading_actions(context.action, action, horizon)
+        actions = None if actions is None else repeated(actions)
         rolled = []
         for i in range(horizon):
             if self.lstm is None:

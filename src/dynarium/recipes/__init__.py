@@ -26,6 +26,15 @@ RECIPES = Registry(
         "kvae-demo": "dynarium.recipes.kvae:kvae_demo",
         "kvae-fraccaro2017": "dynarium.recipes.kvae:kvae_fraccaro2017",
         "kvae-annealed": "dynarium.recipes.kvae:kvae_annealed",
+        "slds-nascar": "dynarium.recipes.slds:slds_nascar",
+        "slds-nascar-standard": "dynarium.recipes.slds:slds_nascar_standard",
+        "lds-nascar": "dynarium.recipes.slds:lds_nascar",
+        "lds-nascar-gradient": "dynarium.recipes.slds:lds_nascar_gradient",
+        "slds-lorenz": "dynarium.recipes.slds:slds_lorenz",
+        "kvae-collapse-annealed": "dynarium.recipes.switching_kvae:kvae_collapse_annealed",
+        "kvae-collapse-constant": "dynarium.recipes.switching_kvae:kvae_collapse_constant",
+        "skvae-demo": "dynarium.recipes.switching_kvae:skvae_demo",
+        "skvae-fraccaro2017": "dynarium.recipes.switching_kvae:skvae_fraccaro2017",
         "slvm-gravity16": "dynarium.recipes.slvm:slvm_gravity16",
         "slvm-gravity16-global": "dynarium.recipes.slvm:slvm_gravity16_global",
         "slvm-gravity16-lstm": "dynarium.recipes.slvm:slvm_gravity16_lstm",
@@ -41,6 +50,7 @@ PAPERS = Registry(
     {
         "kvae-fraccaro2017": "dynarium.recipes.kvae:FRACCARO2017",
         "kvae-annealed": "dynarium.recipes.kvae:ANNEALED",
+        "skvae-fraccaro2017": "dynarium.recipes.kvae:FRACCARO2017",
     },
 )
 """Recipe -> the rows its paper printed, with the method, metric and condition names of our own rows."""

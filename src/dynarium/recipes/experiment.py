@@ -23,6 +23,7 @@ from dynarium.data import (
     make_dataset,
 )
 from dynarium.errors import UserError, nearest
+from dynarium.models.capabilities import Prepares
 from dynarium.systems import WORLDS
 from dynarium.tasks import TASKS
 from dynarium.training import (
@@ -179,9 +180,11 @@ def train(
         dataset = prepare_data(experiment, None if quiet else _say_making)
     experiment = replace(experiment, model=experiment.model.fitted(dataset.shapes))
     torch.manual_seed(training.seed)
-    model = experiment.model.build()
+    model = experiment.model.build().to(training_device())
     train_source = _train_source(experiment, dataset)
     val_source = _val_source(experiment, dataset) if "val" in dataset.schema.splits else None
+    if resume is None:
+        _prepare(model, train_source, training.seed)
     rank, _ = rank_and_world()
     directory = resume or agreed(RunDirectory.create(runs, experiment.name).directory if rank == 0 else Path())
     run = RunDirectory(directory)
@@ -194,6 +197,12 @@ def train(
     )
     trainer.fit(resume=resume is not None)
     return Run(run.directory, experiment)
+
+
+def _prepare(model: object, source: Source, seed: int) -> None:
+    """Let a model that can estimate its parameters from data do so, before the trainer takes its first step."""
+    if isinstance(model, Prepares):
+        model.prepare(source.batches(0), seed)
 
 
 def _train_source(experiment: Experiment[Any, Any], dataset: Dataset) -> Source:
@@ -251,7 +260,7 @@ def find_run(experiment: Experiment[Any, Any], runs: Path) -> Path | None:
 
 def _fits(fitted: Any, model: Any) -> bool:
     """Return whether two model configurations agree in all but what the data fill in."""
-    filled = {"frame", "control"}
+    filled = {"frame", "control", "observation"}
     return {k: v for k, v in vars(fitted).items() if k not in filled} == {
         k: v for k, v in vars(model).items() if k not in filled
     }
@@ -307,7 +316,7 @@ def experiment_of(name: str, data: str | None = None) -> Experiment[Any, Any]:
             world=WORLDS["bouncing-ball"](),
             model=MODELS[name](),
             training=TrainingConfig(),
-            tasks=tuple(TASKS[task]() for task in TASKS if task != "probe"),  # one's own data may lack the true state
+            tasks=tuple(TASKS[task]() for task in TASKS if task in ("impute", "generate", "forecast")),
         )
     else:
         known = [*RECIPES, *MODELS]

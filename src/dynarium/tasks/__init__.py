@@ -9,6 +9,8 @@ TASKS = Registry(
         "impute": "dynarium.tasks.impute:Impute",
         "generate": "dynarium.tasks.generate:Generate",
         "forecast": "dynarium.tasks.forecast:Forecast",
+        "forecast-observations": "dynarium.tasks.forecast_observations:ForecastObservations",
+        "segment": "dynarium.tasks.segment:Segment",
         "probe": "dynarium.tasks.probe:Probe",
     },
 )

@@ -16,20 +16,28 @@ from dynarium.types import Row, SequenceBatch
 
 
 def evaluation_batches(
-    dataset: Dataset, split: str, sequences: int | None, batch_size: int, *, shots: int = 0, context_seed: int = 0
+    dataset: Dataset,
+    split: str,
+    sequences: int | None,
+    batch_size: int,
+    *,
+    shots: int = 0,
+    context_seed: int = 0,
+    needs: tuple[str, ...] = ("video",),
 ) -> Iterator[SequenceBatch]:
     """Yield the first ``sequences`` sequences of a split, as they are stored.
 
     With ``shots``, each has that many other, whole sequences of its task as its context, and these are not asked about.
 
     Raises:
-        UserError: The dataset has no video, or no such split; or no tasks, where there are shots.
+        UserError: The dataset lacks a field that the task needs, or has no such split; or no tasks, where there are shots.
     """
     dataset.size(split)
-    if "video" not in dataset.shapes:
-        raise UserError(
-            f"{dataset.directory}: this task needs the field 'video'; the dataset has {', '.join(dataset.shapes)}"
-        )
+    for name in needs:
+        if name not in dataset.shapes:
+            raise UserError(
+                f"{dataset.directory}: this task needs the field {name!r}; the dataset has {', '.join(dataset.shapes)}"
+            )
     return few_shot_batches(dataset, split, shots=shots, batch_size=batch_size, seed=context_seed, sequences=sequences)
 
 
@@ -41,9 +49,10 @@ def frames_of(batch: SequenceBatch) -> Tensor:
 
 def known_steps(batch: SequenceBatch) -> Bool[Tensor, "b t"]:
     """Return which steps the data hold: within the sequence's length, and not missing. Only these are given and scored."""
-    assert batch.video is not None
+    stepped = batch.observation if batch.video is None else batch.video
+    assert stepped is not None
     known = batch.observed()
-    return torch.ones(batch.video.shape[:2], dtype=torch.bool, device=batch.video.device) if known is None else known
+    return torch.ones(stepped.shape[:2], dtype=torch.bool, device=stepped.device) if known is None else known
 
 
 def need(model: Any, capability: type, task: str) -> None:
