@@ -109,6 +109,8 @@ def test_interrupted_workers_end_with_one_line(number, backend):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell's background job ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert job.stderr is not None
     assert job.stderr.readline().startswith("made")

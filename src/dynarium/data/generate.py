@@ -132,9 +132,7 @@ def make_dataset(
             done += made
             if progress is not None:
                 progress(done, total)
-    # The task is a field of its own.
-    own = world.parameter_names[1:] if isinstance(world, MultiTask) else world.parameter_names
-    names = {"state": world.state_names, "parameter": own}
+    names = {"state": world.state_names, "parameter": world.parameter_names}
     finish(partial, directory, shards, names=names, dt=world.dt, seed=seed, generator=settings["world"])
     return Dataset(directory)
 
