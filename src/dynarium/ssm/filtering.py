@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dynarium.ssm.model import Gaussian, LinearGaussian, apply, per_step, predict_step, update_step
+from dynarium.ssm.adjoint import FilterOperation, Method, resolve
+from dynarium.ssm.model import Gaussian, LinearGaussian, apply, every_step, per_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ def kalman_filter(
     mask: Bool[Tensor, "b t"] | Bool[Tensor, "b t p"] | None = None,
     u: Float[Tensor, "b t a"] | None = None,
     lengths: Int[Tensor, " b"] | None = None,
+    *,
+    method: Method = "auto",
 ) -> Filtered:
     """Filter a batch of sequences (Kalman 1960; covariance update in Joseph's form, sound in float32).
 
@@ -56,29 +59,21 @@ def kalman_filter(
         torch.linalg.LinAlgError: An innovation covariance of three or more dimensions is not positive definite. (Up to two
             it is inverted in closed form, which does not check.)
     """
-    b, t, _ = y.shape
+    b, t, p = y.shape
     if u is not None and model.B is None and model.D is None:
         raise ValueError("u: the model has neither B nor D, so controls cannot act")
     mask = observed_steps(mask, lengths, b, t)
-    y_steps = y.unbind(1)
+    seen = torch.ones(b, t, p, dtype=torch.bool, device=y.device) if mask is None else mask.view(b, t, -1)
+    n = model.P0.shape[-1]
     if u is not None and model.D is not None:
-        y_steps = [
-            seen - apply(D, push) for seen, D, push in zip(y_steps, per_step(model.D, t), u.unbind(1), strict=True)
-        ]
-    A, Q, C, R = (per_step(matrix, t) for matrix in (model.A, model.Q, model.C, model.R))
-    pushes = control_pushes(model, u, t)
-    masks = (None,) * t if mask is None else mask.unbind(1)
-
-    mean, cov = model.m0.expand(b, -1), model.P0.expand(b, -1, -1)
-    steps = []
-    for i in range(t):
-        if i > 0:
-            mean, cov = predict_step(mean, cov, A[i], Q[i], pushes[i])
-        predicted_mean, predicted_cov = mean, cov
-        mean, cov, log_likelihood = update_step(mean, cov, y_steps[i], C[i], R[i], masks[i])
-        steps.append((mean, cov, predicted_mean, predicted_cov, log_likelihood))
-    mean, cov, predicted_mean, predicted_cov, log_likelihood = (
-        torch.stack(part, 1) for part in zip(*steps, strict=True)
+        y = y - apply(every_step(model.D, b, t), u)
+    push = y.new_zeros(()).expand(b, t, n)
+    if u is not None and model.B is not None:
+        push = apply(every_step(model.B, b, t), u)
+    matrices = (every_step(matrix, b, t) for matrix in (model.A, model.C, model.Q, model.R))
+    start = model.m0.expand(b, n), model.P0.expand(b, n, n)
+    mean, cov, predicted_mean, predicted_cov, log_likelihood = FilterOperation.apply(
+        resolve(method, y), seen.expand(b, t, p), *matrices, y, push, *start
     )
     return Filtered(
         mean=mean,

@@ -61,6 +61,17 @@ def per_step(matrix: Float[Tensor, "... i j"], steps: int) -> tuple[Tensor, ...]
     return matrix.unbind(-3)
 
 
+def every_step(matrix: Float[Tensor, "... i j"], b: int, t: int) -> Float[Tensor, "b t i j"]:
+    """Return the matrix expanded, not copied, over sequences and steps.
+
+    Raises:
+        ValueError: The matrix varies over another number of steps.
+    """
+    if matrix.ndim > 2 and matrix.shape[-3] not in (1, t):
+        raise ValueError(f"a matrix of shape {tuple(matrix.shape)} varies over {matrix.shape[-3]} steps, not {t}")
+    return matrix.expand(b, t, *matrix.shape[-2:])
+
+
 def apply(matrix: Float[Tensor, "... i j"], vector: Float[Tensor, "... j"]) -> Float[Tensor, "... i"]:
     """Return the product of a matrix and a vector, broadcast over the leading dimensions."""
     return (matrix @ vector[..., None]).squeeze(-1)
