@@ -4,27 +4,44 @@ A tape over thousands of small matrices costs more than the arithmetic; here the
 covariances Q, R and P0 are taken as symmetric, so their gradients are symmetric. First derivatives only.
 """
 
+import functools
+import importlib
+import importlib.util
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dynarium.errors import UserError
 from dynarium.ssm import sequences
 
-Method = Literal["auto", "loop", "scan"]
+Method = Literal["auto", "fused", "loop", "scan"]
 
 
-def resolve(method: Method, like: Tensor) -> str:
-    """Return the method that ``auto`` stands for: the scan on accelerators, where a step costs a launch.
+@functools.cache
+def fused_available() -> bool:
+    """Return whether Numba, which compiles ``fused.py``, is installed."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def resolve(method: Method, *inputs: Tensor) -> str:
+    """Return the method that ``auto`` stands for: on the CPU the fused one where it can run, elsewhere the scan.
 
     Raises:
-        ValueError: The method is unknown.
+        UserError: The method is unknown, or cannot run here.
     """
+    on_cpu = all(x.device.type == "cpu" for x in inputs)
+    real = {x.dtype for x in inputs} in ({torch.float32}, {torch.float64})
     if method == "auto":
-        return "loop" if like.device.type == "cpu" else "scan"
-    if method not in ("loop", "scan"):
-        raise ValueError(f"method: 'auto', 'loop' or 'scan' wanted, got {method!r}")
+        return ("fused" if fused_available() and real else "loop") if on_cpu else "scan"
+    if method not in ("fused", "loop", "scan"):
+        raise UserError(f"method: 'auto', 'fused', 'loop' or 'scan' wanted, got {method!r}")
+    if method == "fused" and not fused_available():
+        raise UserError("method: 'fused' needs Numba (pip install numba); 'loop' and 'scan' do not")
+    if method == "fused" and not (on_cpu and real):
+        raise UserError("method: 'fused' runs on the CPU, in one of float32 and float64; use 'loop' or 'scan'")
     return method
 
 
@@ -38,19 +55,25 @@ class FilterOperation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, method: str, seen: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:  # noqa: D102
-        *sequence, m0, P0 = inputs
-        A, C, Q, R, y, push, seen = time_major(*sequence, seen)
-        scan = method == "scan"
-        m, P, mp, Pp, ll = sequences.filter_forward(A, C, Q, R, y, push, m0, P0, seen, scan)
-        ctx.scan = scan
-        ctx.save_for_backward(A, C, Q, R, y, seen, m, P, mp, Pp)
-        return tuple(x.transpose(0, 1) for x in (m, P, mp, Pp, ll))
+        A, C, Q, R, y, push, m0, P0 = inputs
+        if method == "fused":
+            outputs = _fused().filter_forward(*inputs, seen)
+        else:
+            sequence = time_major(A, C, Q, R, y, push)
+            outputs = sequences.filter_forward(*sequence, m0, P0, *time_major(seen), method == "scan")
+            outputs = tuple(x.transpose(0, 1) for x in outputs)
+        ctx.method = method
+        ctx.save_for_backward(A, C, Q, R, y, seen, *outputs[:4])
+        return outputs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
         saved = ctx.saved_tensors
-        *grads, gm0, gP0 = sequences.filter_backward(saved[:6], saved[6:], time_major(*cotangents), ctx.scan)
+        if ctx.method == "fused":
+            return None, None, *_fused().filter_backward(saved[:6], saved[6:], cotangents)
+        saved, scan = time_major(*saved), ctx.method == "scan"
+        *grads, gm0, gP0 = sequences.filter_backward(saved[:6], saved[6:], time_major(*cotangents), scan)
         return None, None, *(x.transpose(0, 1) for x in grads), gm0, gP0
 
 
@@ -59,15 +82,26 @@ class SmootherOperation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, method: str, *inputs: Tensor) -> tuple[Tensor, ...]:  # noqa: D102
-        A, Q, m, P, mp, Pp = time_major(*inputs)
-        ctx.scan = method == "scan"
-        ms, Ps, cross, G = sequences.smoother_forward(A, Q, m, P, mp, Pp, ctx.scan)
-        ctx.save_for_backward(A, Q, P, mp, Pp, ms, Ps, G)
-        return tuple(x.transpose(0, 1) for x in (ms, Ps, cross))
+        A, Q, _, P, mp, Pp = inputs
+        if method == "fused":
+            *outputs, G = _fused().smoother_forward(*inputs)
+        else:
+            outputs = sequences.smoother_forward(*time_major(*inputs), method == "scan")
+            *outputs, G = (x.transpose(0, 1) for x in outputs)
+        ctx.method = method
+        ctx.save_for_backward(A, Q, P, mp, Pp, *outputs[:2], G)
+        return tuple(outputs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
         saved = ctx.saved_tensors
-        grads = sequences.smoother_backward(saved[:5], saved[5:], time_major(*cotangents), ctx.scan)
+        if ctx.method == "fused":
+            return None, *_fused().smoother_backward(saved[:5], saved[5:], cotangents)
+        saved, scan = time_major(*saved), ctx.method == "scan"
+        grads = sequences.smoother_backward(saved[:5], saved[5:], time_major(*cotangents), scan)
         return None, *(x.transpose(0, 1) for x in grads)
+
+
+def _fused() -> ModuleType:
+    return importlib.import_module("dynarium.ssm.fused")

@@ -70,10 +70,10 @@ def kalman_filter(
     push = y.new_zeros(()).expand(b, t, n)
     if u is not None and model.B is not None:
         push = apply(every_step(model.B, b, t), u)
-    matrices = (every_step(matrix, b, t) for matrix in (model.A, model.C, model.Q, model.R))
+    matrices = [every_step(matrix, b, t) for matrix in (model.A, model.C, model.Q, model.R)]
     start = model.m0.expand(b, n), model.P0.expand(b, n, n)
     mean, cov, predicted_mean, predicted_cov, log_likelihood = FilterOperation.apply(
-        resolve(method, y), seen.expand(b, t, p), *matrices, y, push, *start
+        resolve(method, *matrices, y, push, *start), seen.expand(b, t, p), *matrices, y, push, *start
     )
     return Filtered(
         mean=mean,

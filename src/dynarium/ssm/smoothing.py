@@ -53,7 +53,7 @@ def rts_smoother(model: LinearGaussian, filtered: Filtered, *, method: Method = 
     """
     b, t, _ = filtered.mean.shape
     mean, cov, cross_cov = SmootherOperation.apply(
-        resolve(method, filtered.mean),
+        resolve(method, filtered.mean, model.A, model.Q),
         every_step(model.A, b, t),
         every_step(model.Q, b, t),
         filtered.mean,
