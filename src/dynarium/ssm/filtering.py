@@ -38,14 +38,15 @@ def kalman_filter(
     *,
     method: Method = "auto",
 ) -> Filtered:
-    """Filter a batch of sequences (Kalman 1960; covariance update in Joseph's form, sound in float32).
+    """Filter a batch of sequences (Kalman 1960), one sensor after the other, in Joseph's form, sound in float32.
 
         m_{t|t-1} = A m_{t-1} + B u_t,   P_{t|t-1} = A P_{t-1} A' + Q
         S = C P_{t|t-1} C' + R,   K = P_{t|t-1} C' S^-1
         m_t = m_{t|t-1} + K (y_t - C m_{t|t-1} - D u_t)
         P_t = (I - K C) P_{t|t-1} (I - K C)' + K R K'
 
-    Differentiable in everything; the dtype is that of the inputs. Masked content cannot matter, NaN included.
+    Differentiable once in everything; the dtype is that of the inputs. Masked content cannot matter, NaN included. Q, R and
+    P0 are taken as symmetric, and so are their gradients. Where an innovation covariance is not positive, the result is NaN.
 
     Args:
         model: The state-space model.
@@ -53,11 +54,13 @@ def kalman_filter(
         mask: True where observed: one entry a step, or one a step and output dimension. ``None``: all observed.
         u: Controls; entry t leads into step t and acts on y_t.
         lengths: Number of valid steps of each sequence; later steps count as missing.
+        method: ``"fused"``: compiled sweeps on the CPU (needs Numba). ``"loop"``: step by step in PyTorch. ``"scan"``: a
+            parallel scan of depth log2(T), for accelerators (Sarkka & Garcia-Fernandez 2021). ``"auto"``: on the CPU fused
+            where Numba is installed, else the loop; elsewhere the scan.
 
     Raises:
         ValueError: A parameter varies over another number of steps, or controls are given without B and D.
-        torch.linalg.LinAlgError: An innovation covariance of three or more dimensions is not positive definite. (Up to two
-            it is inverted in closed form, which does not check.)
+        UserError: The method is unknown or cannot run here.
     """
     b, t, p = y.shape
     if u is not None and model.B is None and model.D is None:

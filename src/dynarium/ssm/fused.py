@@ -1,552 +1,20 @@
-"""Filter, smoother and their adjoints as four compiled sweeps over time; same equations as ``sequences.py``.
-
-Needs Numba, which compiles on first use and keeps the result on disk. Sixteen sequences are worked on side by side: every
-matrix is a tile ``[i, j, lane]``, so each scalar operation of the textbook is one vector instruction over lanes, and all
-intermediates of a step stay in the first cache. Inputs are read in place, ``[b, t, ...]`` with any strides (expanded, too).
-"""
+"""The compiled sweeps from tensors to tensors. Needs Numba."""
 
 import functools
 import inspect
-import math
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import numba
-import numpy as np
 import torch
 from torch import Tensor
 
-LANES = 16
-# A thread costs some fifty microseconds to start; a step of a sequence about a tenth of one.
-STEPS_PER_THREAD = 4096
+from dynarium.ssm import sweeps
 
-_options = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
-
-
-def tile(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function; a run-time type checker may have wrapped it before."""
-    return numba.njit(**_options)(inspect.unwrap(function))
-
-
-# ---- tiles: out += a b, with a or b transposed ----------------------------------------------------------------------
-
-
-@tile
-def nn(out, a, b):  # noqa: D103
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            for k in range(a.shape[1]):
-                for w in range(LANES):
-                    out[i, j, w] += a[i, k, w] * b[k, j, w]
-
-
-@tile
-def nt(out, a, b):  # noqa: D103
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            for k in range(a.shape[1]):
-                for w in range(LANES):
-                    out[i, j, w] += a[i, k, w] * b[j, k, w]
-
-
-@tile
-def tn(out, a, b):  # noqa: D103
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            for k in range(a.shape[0]):
-                for w in range(LANES):
-                    out[i, j, w] += a[k, i, w] * b[k, j, w]
-
-
-@tile
-def scale(out, a, factor):
-    """``out = factor a``."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            for w in range(LANES):
-                out[i, j, w] = factor * a[i, j, w]
-
-
-@tile
-def add(out, a):
-    """``out += a``."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            for w in range(LANES):
-                out[i, j, w] += a[i, j, w]
-
-
-@tile
-def identity(out):  # noqa: D103
-    out[:] = 0
-    for i in range(out.shape[0]):
-        out[i, i, :] = 1
-
-
-@tile
-def symmetrize(a, half):
-    """Replace a square tile by its symmetric part."""
-    for i in range(a.shape[0]):
-        for j in range(i):
-            for w in range(LANES):
-                mean = half * (a[i, j, w] + a[j, i, w])
-                a[i, j, w] = mean
-                a[j, i, w] = mean
-
-
-@tile
-def load(out, source, start, t):
-    """Gather step t of sixteen sequences; beyond the end of the batch the last one is repeated."""
-    for w in range(LANES):
-        b = min(start + w, source.shape[0] - 1)
-        for i in range(out.shape[0]):
-            for j in range(out.shape[1]):
-                out[i, j, w] = source[b, t, i, j]
-
-
-@tile
-def store(target, a, start, t):  # noqa: D103
-    for w in range(min(LANES, target.shape[0] - start)):
-        for i in range(a.shape[0]):
-            for j in range(a.shape[1]):
-                target[start + w, t, i, j] = a[i, j, w]
-
-
-# ---- conditioning on one sensor after the other ---------------------------------------------------------------------
-
-
-@tile
-def load_sensors(C, R, y, seen, sources, start, t):
-    """Load C, R, y of a step; missing entries get a row of zeros, a row and column of the identity, a zero."""
-    source_C, source_R, source_y, source_seen = sources
-    for w in range(LANES):
-        b = min(start + w, source_C.shape[0] - 1)
-        for i in range(C.shape[0]):
-            here = source_seen[b, t, i]
-            seen[i, 0, w] = here
-            y[i, 0, w] = source_y[b, t, i, 0] if here else 0
-            for j in range(C.shape[1]):
-                C[i, j, w] = source_C[b, t, i, j] if here else 0
-            for j in range(C.shape[0]):
-                R[i, j, w] = source_R[b, t, i, j] if here and source_seen[b, t, j] else i == j
-
-
-@tile
-def decorrelate(C, Y, R):
-    """Eliminate the correlations of the emission noise: C, Y become ``L^-1 C``, ``L^-1 Y``; the diagonal of R stays."""
-    p = C.shape[0]
-    for j in range(p - 1):
-        for i in range(j + 1, p):
-            for w in range(LANES):
-                pivot = R[j, j, w]
-                factor = R[i, j, w] / pivot if pivot > 0 else R[i, j, w] * 0
-                for k in range(j, p):
-                    R[i, k, w] -= factor * R[j, k, w]
-                for k in range(C.shape[1]):
-                    C[i, k, w] -= factor * C[j, k, w]
-                for k in range(Y.shape[1]):
-                    Y[i, k, w] -= factor * Y[j, k, w]
-
-
-@tile
-def condition(P, X, C, Y, R, s, h, k, half):
-    """Condition the covariance P and columns X of means on sensors; Y turns into the innovations, s is their variances.
-
-    Joseph's form for each scalar sensor (Bierman 1977).
-    """
-    n = P.shape[0]
-    for i in range(C.shape[0]):
-        for w in range(LANES):
-            s[i, 0, w] = R[i, i, w]
-        for a in range(n):
-            h[a, 0, :] = 0
-            for b in range(n):
-                for w in range(LANES):
-                    h[a, 0, w] += P[a, b, w] * C[i, b, w]
-            for w in range(LANES):
-                s[i, 0, w] += C[i, a, w] * h[a, 0, w]
-        for a in range(n):
-            for w in range(LANES):
-                k[a, 0, w] = h[a, 0, w] / s[i, 0, w]
-        for j in range(X.shape[1]):
-            for a in range(n):
-                for w in range(LANES):
-                    Y[i, j, w] -= C[i, a, w] * X[a, j, w]
-            for a in range(n):
-                for w in range(LANES):
-                    X[a, j, w] += k[a, 0, w] * Y[i, j, w]
-        for a in range(n):
-            for b in range(n):
-                for w in range(LANES):
-                    P[a, b, w] -= k[a, 0, w] * h[b, 0, w]
-        for a in range(n):
-            for w in range(LANES):
-                h[a, 0, w] = -R[i, i, w] * k[a, 0, w]
-            for b in range(n):
-                for w in range(LANES):
-                    h[a, 0, w] += P[a, b, w] * C[i, b, w]
-        for a in range(n):
-            for b in range(n):
-                for w in range(LANES):
-                    P[a, b, w] -= h[a, 0, w] * k[b, 0, w]
-        symmetrize(P, half)
-
-
-@tile
-def factorize(S, inverse):
-    """``S = L D L'`` in place (unit lower L below the diagonal), ``inverse = D^-1``; True if D is positive."""
-    n = S.shape[0]
-    positive = True
-    for j in range(n):
-        for w in range(LANES):
-            positive &= S[j, j, w] > 0
-            inverse[j, 0, w] = 1 / S[j, j, w]
-        for i in range(j + 1, n):
-            for k in range(j + 1, i + 1):
-                for w in range(LANES):
-                    S[i, k, w] -= S[i, j, w] * S[k, j, w] * inverse[j, 0, w]
-        for i in range(j + 1, n):
-            for w in range(LANES):
-                S[i, j, w] *= inverse[j, 0, w]
-    return positive
-
-
-@tile
-def solve(L, inverse, X):
-    """Replace X by ``(L D L')^-1 X``."""
-    n = L.shape[0]
-    for c in range(X.shape[1]):
-        for i in range(n):
-            for j in range(i):
-                for w in range(LANES):
-                    X[i, c, w] -= L[i, j, w] * X[j, c, w]
-        for i in range(n - 1, -1, -1):
-            for w in range(LANES):
-                X[i, c, w] *= inverse[i, 0, w]
-            for j in range(i + 1, n):
-                for w in range(LANES):
-                    X[i, c, w] -= L[j, i, w] * X[j, c, w]
-
-
-# ---- the four sweeps, each over the sequences first .. last ---------------------------------------------------------
-
-
-def filter_sweep(A, C, Q, R, y, push, m0, P0, seen, ms, Ps, mps, Pps, lls, first, last):  # noqa: D103
-    p, n = C.shape[2:]
-    dtype = A.dtype
-    half, log2pi = dtype.type(0.5), dtype.type(math.log(2 * math.pi))
-    work = np.empty((4, n, n, LANES), dtype)
-    a, P, Pp, AP = work[0], work[1], work[2], work[3]
-    c, r = np.empty((p, n, LANES), dtype), np.empty((p, p, LANES), dtype)
-    column = np.empty((4, n, 1, LANES), dtype)
-    m, mp, h, k = column[0], column[1], column[2], column[3]
-    short = np.empty((3, p, 1, LANES), dtype)
-    e, s, here = short[0], short[1], short[2]
-    ll = np.empty((1, 1, LANES), dtype)
-    for start in range(first, last, LANES):
-        for t in range(A.shape[1]):
-            if t == 0:
-                load(mp, m0, start, 0)
-                load(Pp, P0, start, 0)
-            else:
-                load(a, A, start, t)
-                load(mp, push, start, t)
-                nn(mp, a, m)
-                load(Pp, Q, start, t)
-                AP[:] = 0
-                nn(AP, a, P)
-                nt(Pp, AP, a)
-                symmetrize(Pp, half)
-            store(mps, mp, start, t)
-            store(Pps, Pp, start, t)
-            load_sensors(c, r, e, here, (C, R, y, seen), start, t)
-            decorrelate(c, e, r)
-            m[:] = mp
-            P[:] = Pp
-            condition(P, m, c, e, r, s, h, k, half)
-            ll[:] = 0
-            for i in range(p):
-                for w in range(LANES):
-                    squared = e[i, 0, w] * e[i, 0, w] / s[i, 0, w]
-                    ll[0, 0, w] -= half * (here[i, 0, w] * log2pi + np.log(s[i, 0, w]) + squared)
-            store(ms, m, start, t)
-            store(Ps, P, start, t)
-            store(lls, ll, start, t)
-
-
-def filter_adjoint_sweep(
-    A, C, R, y, seen, ms, Ps, mps, Pps, gms, gPs, gmps, gPps, gls, gA, gC, gQ, gR, gy, gpush, gm0, gP0, first, last
-):  # noqa: D103
-    p, n = C.shape[2:]
-    dtype = A.dtype
-    half = dtype.type(0.5)
-    two, minus = dtype.type(2), dtype.type(-1)
-    work = np.empty((7, n, n, LANES), dtype)
-    a, P, Pp, J, gP, Lambda, LA = work[0], work[1], work[2], work[3], work[4], work[5], work[6]
-    wide = np.empty((4, p, n, LANES), dtype)
-    c, cd, KL, B = wide[0], wide[1], wide[2], wide[3]
-    K = np.empty((n, p, LANES), dtype)
-    small = np.empty((5, p, p, LANES), dtype)
-    r, V, Vs, inverse, S = small[0], small[1], small[2], small[3], small[4]
-    column = np.empty((6, n, 1, LANES), dtype)
-    mp, m, gm, mu, h, k = column[0], column[1], column[2], column[3], column[4], column[5]
-    short = np.empty((6, p, 1, LANES), dtype)
-    e, s, here, alpha, kappa, gr = short[0], short[1], short[2], short[3], short[4], short[5]
-    gl = np.empty((1, 1, LANES), dtype)
-    for start in range(first, last, LANES):
-        gm[:] = 0
-        gP[:] = 0
-        for t in range(A.shape[1] - 1, -1, -1):
-            # everything that reaches the filtered moments of this step
-            load(m, gms, start, t)
-            add(gm, m)
-            load(P, gPs, start, t)
-            symmetrize(P, half)
-            add(gP, P)
-            load(gl, gls, start, t)
-            # once more the update: gain K and S^-1 = V' diag(1/s) V
-            load(mp, mps, start, t)
-            load(Pp, Pps, start, t)
-            load_sensors(c, r, e, here, (C, R, y, seen), start, t)
-            cd[:] = c
-            identity(V)
-            decorrelate(cd, V, r)
-            P[:] = Pp
-            K[:] = 0
-            condition(P, K, cd, V, r, s, h, k, half)
-            for i in range(p):
-                for j in range(p):
-                    for w in range(LANES):
-                        Vs[i, j, w] = V[i, j, w] / s[i, 0, w]
-            inverse[:] = 0
-            tn(inverse, V, Vs)
-            # the cotangents of innovation and innovation covariance
-            kappa[:] = 0
-            nn(kappa, c, mp)
-            scale(kappa, kappa, minus)
-            add(e, kappa)
-            alpha[:] = 0
-            nn(alpha, inverse, e)
-            kappa[:] = 0
-            tn(kappa, K, gm)
-            for i in range(p):
-                for w in range(LANES):
-                    gr[i, 0, w] = kappa[i, 0, w] - gl[0, 0, w] * alpha[i, 0, w]
-                for j in range(p):
-                    for w in range(LANES):
-                        both = kappa[i, 0, w] * alpha[j, 0, w] + alpha[i, 0, w] * kappa[j, 0, w]
-                        surprise = alpha[i, 0, w] * alpha[j, 0, w] - inverse[i, j, w]
-                        S[i, j, w] = half * (gl[0, 0, w] * surprise - both)
-            store(gy, gr, start, t)
-            # C: alpha (Pp gm)' - gr mp' + 2 S C Pp - 2 K' gP P
-            KL[:] = 0
-            tn(KL, K, gP)
-            B[:] = 0
-            nn(B, S, c)
-            cd[:] = 0
-            nn(cd, B, Pp)
-            scale(LA, P, minus)
-            nn(cd, KL, LA)
-            scale(cd, cd, two)
-            h[:] = 0
-            nn(h, Pp, gm)
-            nt(cd, alpha, h)
-            scale(gr, gr, minus)
-            nt(cd, gr, mp)
-            store(gC, cd, start, t)
-            # prediction: J' gP J + sym(gm (C' alpha)') + C' S C, and J' gm + gl C' alpha
-            identity(J)
-            scale(cd, c, minus)
-            nn(J, K, cd)
-            LA[:] = 0
-            nn(LA, gP, J)
-            load(Lambda, gPps, start, t)
-            tn(Lambda, J, LA)
-            tn(Lambda, c, B)
-            k[:] = 0
-            tn(k, c, alpha)
-            nt(Lambda, gm, k)
-            symmetrize(Lambda, half)
-            load(mu, gmps, start, t)
-            tn(mu, J, gm)
-            for i in range(n):
-                for w in range(LANES):
-                    mu[i, 0, w] += gl[0, 0, w] * k[i, 0, w]
-            nn(S, KL, K)
-            for i in range(p):
-                for j in range(p):
-                    for w in range(LANES):
-                        S[i, j, w] *= here[i, 0, w] * here[j, 0, w]
-            store(gR, S, start, t)
-            if t == 0:
-                store(gm0, mu, start, 0)
-                store(gP0, Lambda, start, 0)
-                break
-            store(gpush, mu, start, t)
-            store(gQ, Lambda, start, t)
-            load(a, A, start, t)
-            load(m, ms, start, t - 1)
-            load(P, Ps, start, t - 1)
-            LA[:] = 0
-            nn(LA, Lambda, a)
-            gP[:] = 0
-            tn(gP, a, LA)
-            J[:] = 0
-            nn(J, LA, P)
-            scale(J, J, two)
-            nt(J, mu, m)
-            store(gA, J, start, t)
-            gm[:] = 0
-            tn(gm, a, mu)
-
-
-def smoother_sweep(A, Q, m, P, mp, Pp, ms, Ps, cross, Gs, first, last):  # noqa: D103
-    n = A.shape[2]
-    dtype = A.dtype
-    half, minus = dtype.type(0.5), dtype.type(-1)
-    work = np.empty((9, n, n, LANES), dtype)
-    a, Pf, Pn, S, Gt, G, J, B, out = (
-        work[0], work[1], work[2], work[3], work[4], work[5], work[6], work[7], work[8],
-    )  # fmt: skip
-    column = np.empty((4, n, 1, LANES), dtype)
-    mn, d, now, inverse = column[0], column[1], column[2], column[3]
-    positive = True
-    steps = A.shape[1]
-    for start in range(first, last, LANES):
-        load(mn, m, start, steps - 1)
-        load(Pn, P, start, steps - 1)
-        store(ms, mn, start, steps - 1)
-        store(Ps, Pn, start, steps - 1)
-        for t in range(steps - 2, -1, -1):
-            load(a, A, start, t + 1)
-            load(Pf, P, start, t)
-            load(S, Pp, start, t + 1)
-            positive &= factorize(S, inverse)
-            Gt[:] = 0
-            nn(Gt, a, Pf)
-            solve(S, inverse, Gt)
-            for i in range(n):
-                for j in range(n):
-                    for w in range(LANES):
-                        G[i, j, w] = Gt[j, i, w]
-            store(Gs, G, start, t)
-            # mean: m + G (m_next - m_predicted)
-            load(d, mp, start, t + 1)
-            scale(d, d, minus)
-            add(d, mn)
-            load(now, m, start, t)
-            nn(now, G, d)
-            mn[:] = now
-            store(ms, mn, start, t)
-            # covariances: P_next G', then J P J' + G (Q + P_next) G'
-            B[:] = 0
-            nn(B, Pn, Gt)
-            store(cross, B, start, t)
-            load(S, Q, start, t + 1)
-            nn(B, S, Gt)
-            out[:] = 0
-            nn(out, G, B)
-            identity(J)
-            scale(a, a, minus)
-            nn(J, G, a)
-            B[:] = 0
-            nt(B, Pf, J)
-            nn(out, J, B)
-            symmetrize(out, half)
-            Pn[:] = out
-            store(Ps, Pn, start, t)
-    return positive
-
-
-def smoother_adjoint_sweep(
-    A, P, mp, Pp, ms, Ps, Gs, gms, gPs, gcross, gA, gQ, gm, gP, gmp, gPp, first, last
-):  # noqa: D103
-    n = A.shape[2]
-    dtype = A.dtype
-    half, minus, two = dtype.type(0.5), dtype.type(-1), dtype.type(2)
-    work = np.empty((12, n, n, LANES), dtype)
-    a, Pf, S, G, J, B = work[0], work[1], work[2], work[3], work[4], work[5]
-    U, Un, UG, Y, X, out = work[6], work[7], work[8], work[9], work[10], work[11]
-    column = np.empty((4, n, 1, LANES), dtype)
-    mu, d, v, inverse = column[0], column[1], column[2], column[3]
-    steps = A.shape[1]
-    for start in range(first, last, LANES):
-        mu[:] = 0
-        U[:] = 0
-        for t in range(steps):
-            load(v, gms, start, t)
-            add(mu, v)
-            load(B, gPs, start, t)
-            symmetrize(B, half)
-            add(U, B)
-            store(gm, mu, start, t)
-            if t == steps - 1:
-                store(gP, U, start, t)
-                break
-            load(a, A, start, t + 1)
-            load(G, Gs, start, t)
-            load(Pf, P, start, t)
-            load(X, gcross, start, t)
-            UG[:] = 0
-            nn(UG, U, G)
-            # the gain: mu (m_next - m_predicted)' + (2 U G + X') P_next; all of it through the inverse: Y' = Pp^-1 (..)'
-            load(v, ms, start, t + 1)
-            load(d, mp, start, t + 1)
-            scale(d, d, minus)
-            add(d, v)
-            load(B, Ps, start, t + 1)
-            scale(J, UG, two)
-            Y[:] = 0
-            nt(Y, B, J)
-            nn(Y, B, X)
-            nt(Y, d, mu)
-            load(S, Pp, start, t + 1)
-            factorize(S, inverse)
-            solve(S, inverse, Y)  # holds Y'
-            # A: Y' P - 2 G' U J P
-            identity(J)
-            scale(B, a, minus)
-            nn(J, G, B)
-            B[:] = 0
-            nn(B, J, Pf)
-            scale(B, B, -two)
-            out[:] = 0
-            nn(out, Y, Pf)
-            tn(out, UG, B)
-            store(gA, out, start, t + 1)
-            # Q: G' U G
-            Un[:] = 0
-            tn(Un, G, UG)
-            store(gQ, Un, start, t + 1)
-            # P: J' U J + sym(Y A)
-            B[:] = 0
-            nn(B, U, J)
-            out[:] = 0
-            tn(out, J, B)
-            tn(out, Y, a)
-            symmetrize(out, half)
-            store(gP, out, start, t)
-            # predictions: -G' mu and -sym(G' Y)
-            v[:] = 0
-            tn(v, G, mu)
-            mu[:] = v
-            scale(v, v, minus)
-            store(gmp, v, start, t + 1)
-            B[:] = 0
-            nn(B, Y, G)
-            symmetrize(B, half)
-            scale(B, B, minus)
-            store(gPp, B, start, t + 1)
-            # next step: G' U G + sym(X G)
-            out[:] = 0
-            nn(out, X, G)
-            symmetrize(out, half)
-            U[:] = Un
-            add(U, out)
-
-
-# ---- from tensors ---------------------------------------------------------------------------------------------------
+# A thread costs some fifty microseconds to start, a step of a sequence about one.
+STEPS_PER_THREAD = 2048
 
 
 @functools.cache
@@ -554,7 +22,7 @@ def compiled(sweep: Callable[..., Any], dtype: str, ranks: tuple[int, ...]) -> C
     """Compile a sweep for arrays of any strides, once; arrays of rank 3 are masks."""
     number = {"float32": numba.float32, "float64": numba.float64}[dtype]
     arrays = [numba.types.Array(number if rank == 4 else numba.boolean, rank, "A") for rank in ranks]
-    return numba.njit((*arrays, numba.intp, numba.intp), **_options)(inspect.unwrap(sweep))
+    return numba.njit((*arrays, numba.intp, numba.intp), **sweeps.OPTIONS)(inspect.unwrap(sweep))
 
 
 def run(sweep: Callable[..., Any], *tensors: Tensor) -> bool:
@@ -562,9 +30,9 @@ def run(sweep: Callable[..., Any], *tensors: Tensor) -> bool:
     arrays = [x.detach().numpy() for x in tensors]
     function = compiled(sweep, str(arrays[0].dtype), tuple(x.ndim for x in arrays))
     b, t = arrays[0].shape[:2]
-    blocks = -(-b // LANES)
+    blocks = -(-b // sweeps.LANES)
     threads = max(1, min(torch.get_num_threads(), blocks, b * t // STEPS_PER_THREAD))
-    edges = [LANES * (blocks * i // threads) for i in range(threads)] + [b]
+    edges = [sweeps.LANES * (blocks * i // threads) for i in range(threads)] + [b]
     if threads == 1:
         return function(*arrays, 0, b) is not False
     outcomes: list[bool] = []
@@ -572,7 +40,7 @@ def run(sweep: Callable[..., Any], *tensors: Tensor) -> bool:
     def part(first: int, last: int) -> None:
         outcomes.append(function(*arrays, first, last) is not False)
 
-    workers = [threading.Thread(target=part, args=pair) for pair in zip(edges, edges[1:], strict=False)]
+    workers = [threading.Thread(target=part, args=pair) for pair in itertools.pairwise(edges)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -587,7 +55,7 @@ def filter_forward(
     b, t, n, _ = A.shape
     m, mp, P, Pp, ll = (A.new_empty(b, t, *size) for size in ((n, 1), (n, 1), (n, n), (n, n), (1, 1)))
     start = m0[:, None, :, None], P0[:, None]
-    run(filter_sweep, A, C, Q, R, y[..., None], push[..., None], *start, seen, m, P, mp, Pp, ll)
+    run(sweeps.filter_sweep, A, C, Q, R, y[..., None], push[..., None], *start, seen, m, P, mp, Pp, ll)
     return m.squeeze(-1), P, mp.squeeze(-1), Pp, ll[..., 0, 0]
 
 
@@ -601,7 +69,7 @@ def filter_backward(
     like = (A, C, Q, R, y[..., None], m[..., None], m[:, :1, :, None], P[:, :1])
     grads = [torch.zeros_like(x, memory_format=torch.contiguous_format) for x in like]
     columns = gm[..., None], gP, gmp[..., None], gPp, gl[..., None, None]
-    run(filter_adjoint_sweep, A, C, R, y[..., None], seen, m[..., None], P, mp[..., None], Pp, *columns, *grads)
+    run(sweeps.filter_adjoint_sweep, A, C, R, y[..., None], seen, m[..., None], P, mp[..., None], Pp, *columns, *grads)
     gA, gC, gQ, gR, gy, gpush, gm0, gP0 = grads
     return gA, gC, gQ, gR, gy.squeeze(-1), gpush.squeeze(-1), gm0[:, 0, :, 0], gP0[:, 0]
 
@@ -614,7 +82,7 @@ def smoother_forward(A: Tensor, Q: Tensor, m: Tensor, P: Tensor, mp: Tensor, Pp:
     """
     b, t, n = m.shape
     ms, Ps, cross, G = (A.new_empty(b, *size) for size in ((t, n, 1), (t, n, n), (t - 1, n, n), (t - 1, n, n)))
-    if not run(smoother_sweep, A, Q, m[..., None], P, mp[..., None], Pp, ms, Ps, cross, G):
+    if not run(sweeps.smoother_sweep, A, Q, m[..., None], P, mp[..., None], Pp, ms, Ps, cross, G):
         raise torch.linalg.LinAlgError("a predicted covariance is not positive definite")
     return ms.squeeze(-1), Ps, cross, G
 
@@ -629,6 +97,6 @@ def smoother_backward(
     like = (A, Q, ms[..., None], P, mp[..., None], Pp)
     grads = [torch.zeros_like(x, memory_format=torch.contiguous_format) for x in like]
     columns = (mp[..., None], Pp, ms[..., None], Ps, G, gms[..., None], gPs, gcross)
-    run(smoother_adjoint_sweep, A, P, *columns, *grads)
+    run(sweeps.smoother_adjoint_sweep, A, P, *columns, *grads)
     gA, gQ, gm, gP, gmp, gPp = grads
     return gA, gQ, gm.squeeze(-1), gP, gmp.squeeze(-1), gPp

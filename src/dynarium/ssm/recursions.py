@@ -3,6 +3,7 @@
 Everything here is time-major, ``[t, b, ...]``: a step is then one contiguous block. No gradients: see ``adjoint.py``.
 """
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -79,7 +80,7 @@ def _run(
     x = start.clone(memory_format=torch.contiguous_format)
     steps = list(zip(x.unbind(0), F.unbind(0), strict=True))
     steps = steps[::-1] if reverse else steps
-    for (before, _), (now, F_now) in zip(steps, steps[1:], strict=False):
+    for (before, _), (now, F_now) in itertools.pairwise(steps):
         step(now, F_now, before)
     return x
 

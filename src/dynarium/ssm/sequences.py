@@ -112,7 +112,16 @@ def dot(matrix: Float[Tensor, "*b i j"], vector: Float[Tensor, "*b j"]) -> Float
 
 
 def filter_forward(
-    A: Tensor, C: Tensor, Q: Tensor, R: Tensor, y: Tensor, push: Tensor, m0: Tensor, P0: Tensor, seen: Tensor, scan: bool
+    A: Tensor,
+    C: Tensor,
+    Q: Tensor,
+    R: Tensor,
+    y: Tensor,
+    push: Tensor,
+    m0: Tensor,
+    P0: Tensor,
+    seen: Tensor,
+    scan: bool,
 ) -> tuple[Tensor, ...]:
     """Return filtered and predicted moments and the log-likelihood of every step."""
     C, R, y = observed_part(C, R, y, seen)

@@ -49,7 +49,11 @@ def rts_smoother(model: LinearGaussian, filtered: Filtered, *, method: Method = 
 
         m_{t|T} = m_t + G_t (m_{t+1|T} - m_{t+1|t}),    P_{t|T} = L_t + G_t P_{t+1|T} G_t'
 
-    A sum of positive terms, so that covariances stay positive definite in float32 as well.
+    A sum of positive terms, so that covariances stay positive definite in float32 as well. The predictions must be those
+    of the same model; ``method`` as in ``kalman_filter``.
+
+    Raises:
+        torch.linalg.LinAlgError: A predicted covariance is not positive definite.
     """
     b, t, _ = filtered.mean.shape
     mean, cov, cross_cov = SmootherOperation.apply(
