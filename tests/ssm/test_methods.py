@@ -271,7 +271,7 @@ def doubled(model):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_float32_stays_right_where_the_naive_update_fails(method):
-    model, y = ill_conditioned(10_000)
+    model, y = ill_conditioned(1000 if method == "loop" else 10_000)
     exact = infer(doubled(model), y.double(), None, method)
     found = infer(model, y, None, method)
     for name, a, b in zip((*OUTPUTS, "smoothed mean", "smoothed cov", "cross"), found, exact, strict=True):

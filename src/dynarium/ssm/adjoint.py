@@ -59,8 +59,8 @@ class FilterOperation(torch.autograd.Function):
         if method == "fused":
             outputs = _fused().filter_forward(*inputs, seen)
         else:
-            sequence = time_major(A, C, Q, R, y, push)
-            outputs = sequences.filter_forward(*sequence, m0, P0, *time_major(seen), method == "scan")
+            a, c, q, r, z, v, here = time_major(A, C, Q, R, y, push, seen)
+            outputs = sequences.filter_forward(a, c, q, r, z, v, m0, P0, here, method == "scan")
             outputs = tuple(x.transpose(0, 1) for x in outputs)
         ctx.method = method
         ctx.save_for_backward(A, C, Q, R, y, seen, *outputs[:4])
@@ -68,7 +68,9 @@ class FilterOperation(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+    def backward(  # noqa: D102  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *cotangents: Tensor
+    ) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         if ctx.method == "fused":
             return None, None, *_fused().filter_backward(saved[:6], saved[6:], cotangents)
@@ -86,7 +88,8 @@ class SmootherOperation(torch.autograd.Function):
         if method == "fused":
             *outputs, G = _fused().smoother_forward(*inputs)
         else:
-            outputs = sequences.smoother_forward(*time_major(*inputs), method == "scan")
+            a, q, m, p, before, spread = time_major(*inputs)
+            outputs = sequences.smoother_forward(a, q, m, p, before, spread, method == "scan")
             *outputs, G = (x.transpose(0, 1) for x in outputs)
         ctx.method = method
         ctx.save_for_backward(A, Q, P, mp, Pp, *outputs[:2], G)
@@ -94,7 +97,9 @@ class SmootherOperation(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+    def backward(  # noqa: D102  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *cotangents: Tensor
+    ) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         if ctx.method == "fused":
             return None, *_fused().smoother_backward(saved[:5], saved[5:], cotangents)

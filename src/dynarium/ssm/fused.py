@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numba
+import numba  # pyright: ignore[reportMissingImports]
 import torch
 from torch import Tensor
 
@@ -83,7 +83,7 @@ def smoother_forward(A: Tensor, Q: Tensor, m: Tensor, P: Tensor, mp: Tensor, Pp:
     b, t, n = m.shape
     ms, Ps, cross, G = (A.new_empty(b, *size) for size in ((t, n, 1), (t, n, n), (t - 1, n, n), (t - 1, n, n)))
     if not run(sweeps.smoother_sweep, A, Q, m[..., None], P, mp[..., None], Pp, ms, Ps, cross, G):
-        raise torch.linalg.LinAlgError("a predicted covariance is not positive definite")
+        raise torch.linalg.LinAlgError("a predicted covariance is not positive definite")  # pyright: ignore
     return ms.squeeze(-1), Ps, cross, G
 
 
