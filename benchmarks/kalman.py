@@ -3,9 +3,9 @@
     python benchmarks/kalman.py [--steps 20 50 200 1000] [--batch 64] [--n 4] [--p 2] [--repeats 5]
 
 Time-varying A, C and Q, float32. The gradient is that of the sum of squared smoothed means, traces of covariances and the
-log-likelihood, with respect to A, C, Q and y. Times are the minimum over repeats of the process's CPU time, divided by the
-threads in use, so that other programs on the machine count as little as possible; every method in a process of its own,
-whose peak memory above the imports is printed as well. The slope is that of log(time) over log(T), 1 is linear.
+log-likelihood, with respect to A, C, Q and y. One thread; times are the minimum over repeats of the process's CPU time, so
+that other programs on the machine count as little as possible. Every method and length runs in a process of its own, whose
+peak memory above a first small run is printed. The slope is that of log(time) over log(T), 1 is linear.
 """
 
 import argparse
@@ -85,13 +85,13 @@ def problem(b: int, t: int, n: int, p: int) -> tuple[LinearGaussian, Tensor]:
 
 
 def best(run: Callable[[], object], repeats: int) -> float:
-    run()  # compiles, where there is something to compile
+    run()
     times = []
     for _ in range(repeats):
         start = time.process_time()
         run()
         times.append(time.process_time() - start)
-    return 1000 * min(times) / torch.get_num_threads()
+    return 1000 * min(times)
 
 
 def measure(method: str, b: int, t: int, n: int, p: int, repeats: int) -> dict[str, float]:
@@ -103,6 +103,7 @@ def measure(method: str, b: int, t: int, n: int, p: int, repeats: int) -> dict[s
     else:
         infer = plain if method == "plain" else ours(method)
         leaves = [x.requires_grad_() for x in (model.A, model.C, model.Q, y)]
+        infer(*problem(1, 2, n, p))  # compiles, where there is something to compile
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
         def gradient() -> object:
@@ -120,17 +121,18 @@ def measure(method: str, b: int, t: int, n: int, p: int, repeats: int) -> dict[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 50, 200, 1000])
-    parser.add_argument("--methods", nargs="+", default=["plain", "auto", "loop", "scan", "pykalman"])
+    parser.add_argument("--methods", nargs="+", default=["plain", "fused", "loop", "scan", "pykalman"])
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--n", type=int, default=4)
     parser.add_argument("--p", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--one", action="store_true", help="measure one method and length here, print JSON")
     args = parser.parse_args()
+    torch.set_num_threads(1)
     if args.one:
         print(json.dumps(measure(args.methods[0], args.batch, args.steps[0], args.n, args.p, args.repeats)))
         return
-    print(f"batch {args.batch}, n = {args.n}, p = {args.p}, float32, {torch.get_num_threads()} thread(s)")
+    print(f"batch {args.batch}, n = {args.n}, p = {args.p}, float32, one thread")
     print("| method | T | forward, ms | forward + gradient, ms | peak memory, MiB |\n|---|---|---|---|---|")
     for method in args.methods:
         times = []
