@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dynarium.ssm.model import Gaussian, LinearGaussian, apply, per_step, predict_step, update_step
+from dynarium.ssm.adjoint import FilterOperation, Method, resolve
+from dynarium.ssm.model import Gaussian, LinearGaussian, apply, every_step, per_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +35,18 @@ def kalman_filter(
     mask: Bool[Tensor, "b t"] | Bool[Tensor, "b t p"] | None = None,
     u: Float[Tensor, "b t a"] | None = None,
     lengths: Int[Tensor, " b"] | None = None,
+    *,
+    method: Method = "auto",
 ) -> Filtered:
-    """Filter a batch of sequences (Kalman 1960; covariance update in Joseph's form, sound in float32).
+    """Filter a batch of sequences (Kalman 1960), one sensor after the other, in Joseph's form, sound in float32.
 
         m_{t|t-1} = A m_{t-1} + B u_t,   P_{t|t-1} = A P_{t-1} A' + Q
         S = C P_{t|t-1} C' + R,   K = P_{t|t-1} C' S^-1
         m_t = m_{t|t-1} + K (y_t - C m_{t|t-1} - D u_t)
         P_t = (I - K C) P_{t|t-1} (I - K C)' + K R K'
 
-    Differentiable in everything; the dtype is that of the inputs. Masked content cannot matter, NaN included.
+    Differentiable once in everything; the dtype is that of the inputs. Masked content cannot matter, NaN included. Q, R and
+    P0 are taken as symmetric, and so are their gradients. Where an innovation covariance is not positive, the result is NaN.
 
     Args:
         model: The state-space model.
@@ -50,35 +54,29 @@ def kalman_filter(
         mask: True where observed: one entry a step, or one a step and output dimension. ``None``: all observed.
         u: Controls; entry t leads into step t and acts on y_t.
         lengths: Number of valid steps of each sequence; later steps count as missing.
+        method: ``"fused"``: compiled sweeps on the CPU (needs Numba). ``"loop"``: step by step in PyTorch. ``"scan"``: a
+            parallel scan of depth log2(T), for accelerators (Sarkka & Garcia-Fernandez 2021). ``"auto"``: on the CPU fused
+            where Numba is installed, else the loop; elsewhere the scan.
 
     Raises:
         ValueError: A parameter varies over another number of steps, or controls are given without B and D.
-        torch.linalg.LinAlgError: An innovation covariance of three or more dimensions is not positive definite. (Up to two
-            it is inverted in closed form, which does not check.)
+        UserError: The method is unknown or cannot run here.
     """
-    b, t, _ = y.shape
+    b, t, p = y.shape
     if u is not None and model.B is None and model.D is None:
         raise ValueError("u: the model has neither B nor D, so controls cannot act")
     mask = observed_steps(mask, lengths, b, t)
-    y_steps = y.unbind(1)
+    seen = torch.ones(b, t, p, dtype=torch.bool, device=y.device) if mask is None else mask.view(b, t, -1)
+    n = model.P0.shape[-1]
     if u is not None and model.D is not None:
-        y_steps = [
-            seen - apply(D, push) for seen, D, push in zip(y_steps, per_step(model.D, t), u.unbind(1), strict=True)
-        ]
-    A, Q, C, R = (per_step(matrix, t) for matrix in (model.A, model.Q, model.C, model.R))
-    pushes = control_pushes(model, u, t)
-    masks = (None,) * t if mask is None else mask.unbind(1)
-
-    mean, cov = model.m0.expand(b, -1), model.P0.expand(b, -1, -1)
-    steps = []
-    for i in range(t):
-        if i > 0:
-            mean, cov = predict_step(mean, cov, A[i], Q[i], pushes[i])
-        predicted_mean, predicted_cov = mean, cov
-        mean, cov, log_likelihood = update_step(mean, cov, y_steps[i], C[i], R[i], masks[i])
-        steps.append((mean, cov, predicted_mean, predicted_cov, log_likelihood))
-    mean, cov, predicted_mean, predicted_cov, log_likelihood = (
-        torch.stack(part, 1) for part in zip(*steps, strict=True)
+        y = y - apply(every_step(model.D, b, t), u)
+    push = y.new_zeros(()).expand(b, t, n)
+    if u is not None and model.B is not None:
+        push = apply(every_step(model.B, b, t), u)
+    matrices = [every_step(matrix, b, t) for matrix in (model.A, model.C, model.Q, model.R)]
+    start = model.m0.expand(b, n), model.P0.expand(b, n, n)
+    mean, cov, predicted_mean, predicted_cov, log_likelihood = FilterOperation.apply(
+        resolve(method, *matrices, y, push, *start), seen.expand(b, t, p), *matrices, y, push, *start
     )
     return Filtered(
         mean=mean,

@@ -1,11 +1,12 @@
 """The linear-Gaussian state-space model and its two steps: predict and update."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from dynarium.ssm.adjoint import FilterOperation, resolve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,17 @@ def per_step(matrix: Float[Tensor, "... i j"], steps: int) -> tuple[Tensor, ...]
     return matrix.unbind(-3)
 
 
+def every_step(matrix: Float[Tensor, "... i j"], b: int, t: int) -> Float[Tensor, "b t i j"]:
+    """Return the matrix expanded, not copied, over sequences and steps.
+
+    Raises:
+        ValueError: The matrix varies over another number of steps.
+    """
+    if matrix.ndim > 2 and matrix.shape[-3] not in (1, t):
+        raise ValueError(f"a matrix of shape {tuple(matrix.shape)} varies over {matrix.shape[-3]} steps, not {t}")
+    return matrix.expand(b, t, *matrix.shape[-2:])
+
+
 def apply(matrix: Float[Tensor, "... i j"], vector: Float[Tensor, "... j"]) -> Float[Tensor, "... i"]:
     """Return the product of a matrix and a vector, broadcast over the leading dimensions."""
     return (matrix @ vector[..., None]).squeeze(-1)
@@ -88,39 +100,17 @@ def update_step(
 ) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n n"], Float[Tensor, " b"]]:
     """Condition on an observation: mean, covariance (Joseph form) and the log-density of the observed part of ``y``.
 
-    A missing dimension has its row of C set to zero and its row and column of R replaced by those of the identity: it then
-    has no gain, adds exactly 0 to the log-likelihood, and whatever ``y`` holds there (NaN included) cannot matter.
+    A missing dimension has no gain, adds exactly 0 to the log-likelihood, and whatever ``y`` holds there (NaN included)
+    cannot matter.
     """
-    p, n = C.shape[-2:]
-    observed: Tensor | float = float(p)
-    if mask is not None:
-        seen = mask[:, None].expand(-1, p) if mask.ndim == 1 else mask
-        both = seen[..., :, None] & seen[..., None, :]
-        y = torch.where(seen, y, 0.0)
-        C = torch.where(seen[..., None], C, 0.0)
-        R = torch.where(both, R, torch.eye(p, dtype=R.dtype, device=R.device))
-        observed = seen.sum(-1).to(y.dtype)
-    CP = C @ cov
-    S = CP @ C.mT + R
-    residual = y - apply(C, mean)
-    solution, log_det = _solve(S, torch.cat([CP, residual[..., None]], dim=-1))
-    K = solution[..., :n].mT
-    J = torch.eye(n, dtype=cov.dtype, device=cov.device) - K @ C
-    squared = (residual * solution[..., n]).sum(-1)
-    log_likelihood = -0.5 * (observed * math.log(2 * math.pi) + log_det + squared)
-    return mean + apply(K, residual), J @ cov @ J.mT + K @ R @ K.mT, log_likelihood
-
-
-def _solve(
-    S: Float[Tensor, "*b p p"], rhs: Float[Tensor, "*b p m"]
-) -> tuple[Float[Tensor, "*b p m"], Float[Tensor, "*b"]]:
-    """Return ``S^-1 rhs`` and ``log det S`` for symmetric positive-definite S; closed form up to p = 2, else Cholesky."""
-    if S.shape[-1] == 1:
-        return rhs / S, S[..., 0, 0].log()
-    if S.shape[-1] == 2:
-        a, b, d = S[..., 0, 0], S[..., 0, 1], S[..., 1, 1]
-        det = a * d - b * b
-        adjugate = torch.stack([d, -b, -b, a], dim=-1).unflatten(-1, (2, 2))
-        return adjugate @ rhs / det[..., None, None], det.log()
-    L = torch.linalg.cholesky(S)
-    return torch.cholesky_solve(rhs, L), 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    b, n = mean.shape
+    p = C.shape[-2]
+    seen = torch.ones(b, p, dtype=torch.bool, device=y.device) if mask is None else mask.view(b, -1).expand(b, p)
+    # a filter of one step; nothing leads into it
+    unused = cov.new_zeros(()).expand(b, 1, n, n)
+    inputs = (unused, every_step(C[..., None, :, :], b, 1), unused, every_step(R[..., None, :, :], b, 1), y[:, None])
+    start = (unused[..., 0], mean, cov.expand(b, n, n))
+    new, spread, _, _, log_likelihood = FilterOperation.apply(
+        resolve("auto", *inputs, *start), seen[:, None], *inputs, *start
+    )
+    return new[:, 0], spread[:, 0], log_likelihood[:, 0]

@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dynarium.ssm.adjoint import Method, SmootherOperation, resolve
 from dynarium.ssm.filtering import Filtered
-from dynarium.ssm.model import LinearGaussian, apply, per_step
+from dynarium.ssm.model import LinearGaussian, apply, every_step, per_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,28 +44,28 @@ def backward_kernel(
     return G, J @ cov @ J.mT + G @ Q @ G.mT
 
 
-def rts_smoother(model: LinearGaussian, filtered: Filtered) -> Smoothed:
+def rts_smoother(model: LinearGaussian, filtered: Filtered, *, method: Method = "auto") -> Smoothed:
     """Smooth filtered sequences (Rauch, Tung & Striebel 1965), backwards from the last step.
 
         m_{t|T} = m_t + G_t (m_{t+1|T} - m_{t+1|t}),    P_{t|T} = L_t + G_t P_{t+1|T} G_t'
 
-    A sum of positive terms, so that covariances stay positive definite in float32 as well.
+    A sum of positive terms, so that covariances stay positive definite in float32 as well. The predictions must be those
+    of the same model; ``method`` as in ``kalman_filter``.
+
+    Raises:
+        torch.linalg.LinAlgError: A predicted covariance is not positive definite.
     """
-    G, L = backward_kernel(model, filtered)
-    mean, cov = filtered.mean[:, -1], filtered.cov[:, -1]
-    means, covs = [mean], [cov]
-    earlier = zip(
-        *(part.unbind(1) for part in (G, L, filtered.mean[:, :-1], filtered.predicted_mean[:, 1:])), strict=True
+    b, t, _ = filtered.mean.shape
+    mean, cov, cross_cov = SmootherOperation.apply(
+        resolve(method, filtered.mean, model.A, model.Q),
+        every_step(model.A, b, t),
+        every_step(model.Q, b, t),
+        filtered.mean,
+        filtered.cov,
+        filtered.predicted_mean,
+        filtered.predicted_cov,
     )
-    for gain, spread, filtered_mean, predicted in reversed(list(earlier)):
-        mean = filtered_mean + apply(gain, mean - predicted)
-        cov = spread + gain @ cov @ gain.mT
-        means.append(mean)
-        covs.append(cov)
-    means.reverse()
-    covs.reverse()
-    cov = torch.stack(covs, 1)
-    return Smoothed(mean=torch.stack(means, 1), cov=cov, cross_cov=cov[:, 1:] @ G.mT)
+    return Smoothed(mean=mean, cov=cov, cross_cov=cross_cov)
 
 
 def sample_posterior(

@@ -1,0 +1,545 @@
+"""Filter, smoother and their adjoints as four compiled sweeps over time; same equations as ``sequences.py``.
+
+Numba compiles them on first use and keeps the result on disk. Sixteen sequences are worked on side by side: every matrix is a
+tile ``[i, j, lane]``, so each scalar operation of the textbook is one vector instruction over lanes, and all intermediates of
+a step stay in the first cache. Inputs are read in place, ``[b, t, i, j]`` with any strides (expanded ones, too).
+
+All compiled code is in this one file, since Numba's cache looks at nothing else when it decides what is stale.
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba  # pyright: ignore[reportMissingImports]
+import numpy as np
+
+LANES = 16
+# Loops over lanes read their bound from the tile: with a constant one LLVM unrolls them before it can vectorise.
+
+OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+
+
+def tile(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function; a run-time type checker may have wrapped it before."""
+    return numba.njit(**OPTIONS)(inspect.unwrap(function))
+
+
+# ---- tiles: out += a b, with a or b transposed ----------------------------------------------------------------------
+
+
+@tile
+def nn(out, a, b):  # noqa: D103
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            for k in range(a.shape[1]):
+                for w in range(out.shape[2]):
+                    out[i, j, w] += a[i, k, w] * b[k, j, w]
+
+
+@tile
+def nt(out, a, b):  # noqa: D103
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            for k in range(a.shape[1]):
+                for w in range(out.shape[2]):
+                    out[i, j, w] += a[i, k, w] * b[j, k, w]
+
+
+@tile
+def tn(out, a, b):  # noqa: D103
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            for k in range(a.shape[0]):
+                for w in range(out.shape[2]):
+                    out[i, j, w] += a[k, i, w] * b[k, j, w]
+
+
+@tile
+def scale(out, a, factor):
+    """``out = factor a``."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            for w in range(out.shape[2]):
+                out[i, j, w] = factor * a[i, j, w]
+
+
+@tile
+def add(out, a):
+    """``out += a``."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            for w in range(out.shape[2]):
+                out[i, j, w] += a[i, j, w]
+
+
+@tile
+def identity(out):  # noqa: D103
+    out[:] = 0
+    for i in range(out.shape[0]):
+        out[i, i, :] = 1
+
+
+@tile
+def symmetrize(a, half):
+    """Replace a square tile by its symmetric part."""
+    for i in range(a.shape[0]):
+        for j in range(i):
+            for w in range(a.shape[2]):
+                mean = half * (a[i, j, w] + a[j, i, w])
+                a[i, j, w] = mean
+                a[j, i, w] = mean
+
+
+@tile
+def load(out, source, start, t):
+    """Gather step t of sixteen sequences; beyond the end of the batch the last one is repeated."""
+    for w in range(out.shape[2]):
+        b = min(start + w, source.shape[0] - 1)
+        for i in range(out.shape[0]):
+            for j in range(out.shape[1]):
+                out[i, j, w] = source[b, t, i, j]
+
+
+@tile
+def store(target, a, start, t):  # noqa: D103
+    for w in range(min(LANES, target.shape[0] - start)):
+        for i in range(a.shape[0]):
+            for j in range(a.shape[1]):
+                target[start + w, t, i, j] = a[i, j, w]
+
+
+# ---- conditioning on one sensor after the other ---------------------------------------------------------------------
+
+
+@tile
+def load_sensors(C, R, y, seen, sources, start, t):
+    """Load C, R, y of a step; missing entries get a row of zeros, a row and column of the identity, a zero."""
+    source_C, source_R, source_y, source_seen = sources
+    for w in range(C.shape[2]):
+        b = min(start + w, source_C.shape[0] - 1)
+        for i in range(C.shape[0]):
+            here = source_seen[b, t, i]
+            seen[i, 0, w] = here
+            y[i, 0, w] = source_y[b, t, i, 0] if here else 0
+            for j in range(C.shape[1]):
+                C[i, j, w] = source_C[b, t, i, j] if here else 0
+            for j in range(C.shape[0]):
+                R[i, j, w] = source_R[b, t, i, j] if here and source_seen[b, t, j] else i == j
+
+
+@tile
+def decorrelate(C, Y, R):
+    """Eliminate the correlations of the emission noise: C, Y become ``L^-1 C``, ``L^-1 Y``; the diagonal of R stays."""
+    p = C.shape[0]
+    for j in range(p - 1):
+        for i in range(j + 1, p):
+            for w in range(C.shape[2]):
+                pivot = R[j, j, w]
+                factor = R[i, j, w] / pivot if pivot > 0 else R[i, j, w] * 0
+                for k in range(j, p):
+                    R[i, k, w] -= factor * R[j, k, w]
+                for k in range(C.shape[1]):
+                    C[i, k, w] -= factor * C[j, k, w]
+                for k in range(Y.shape[1]):
+                    Y[i, k, w] -= factor * Y[j, k, w]
+
+
+@tile
+def condition(P, X, C, Y, R, s, h, k, half):
+    """Condition the covariance P and columns X of means on sensors; Y turns into the innovations, s is their variances.
+
+    Joseph's form for each scalar sensor (Bierman 1977).
+    """
+    n = P.shape[0]
+    for i in range(C.shape[0]):
+        for w in range(P.shape[2]):
+            s[i, 0, w] = R[i, i, w]
+        for a in range(n):
+            h[a, 0, :] = 0
+            for b in range(n):
+                for w in range(P.shape[2]):
+                    h[a, 0, w] += P[a, b, w] * C[i, b, w]
+            for w in range(P.shape[2]):
+                s[i, 0, w] += C[i, a, w] * h[a, 0, w]
+        for a in range(n):
+            for w in range(P.shape[2]):
+                k[a, 0, w] = h[a, 0, w] / s[i, 0, w]
+        for j in range(X.shape[1]):
+            for a in range(n):
+                for w in range(P.shape[2]):
+                    Y[i, j, w] -= C[i, a, w] * X[a, j, w]
+            for a in range(n):
+                for w in range(P.shape[2]):
+                    X[a, j, w] += k[a, 0, w] * Y[i, j, w]
+        for a in range(n):
+            for b in range(n):
+                for w in range(P.shape[2]):
+                    P[a, b, w] -= k[a, 0, w] * h[b, 0, w]
+        for a in range(n):
+            for w in range(P.shape[2]):
+                h[a, 0, w] = -R[i, i, w] * k[a, 0, w]
+            for b in range(n):
+                for w in range(P.shape[2]):
+                    h[a, 0, w] += P[a, b, w] * C[i, b, w]
+        for a in range(n):
+            for b in range(n):
+                for w in range(P.shape[2]):
+                    P[a, b, w] -= h[a, 0, w] * k[b, 0, w]
+        symmetrize(P, half)
+
+
+@tile
+def factorize(S, inverse):
+    """``S = L D L'`` in place (unit lower L below the diagonal), ``inverse = D^-1``; True if D is positive."""
+    n = S.shape[0]
+    positive = True
+    for j in range(n):
+        for w in range(S.shape[2]):
+            positive &= S[j, j, w] > 0
+            inverse[j, 0, w] = 1 / S[j, j, w]
+        for i in range(j + 1, n):
+            for k in range(j + 1, i + 1):
+                for w in range(S.shape[2]):
+                    S[i, k, w] -= S[i, j, w] * S[k, j, w] * inverse[j, 0, w]
+        for i in range(j + 1, n):
+            for w in range(S.shape[2]):
+                S[i, j, w] *= inverse[j, 0, w]
+    return positive
+
+
+@tile
+def solve(L, inverse, X):
+    """Replace X by ``(L D L')^-1 X``."""
+    n = L.shape[0]
+    for c in range(X.shape[1]):
+        for i in range(n):
+            for j in range(i):
+                for w in range(L.shape[2]):
+                    X[i, c, w] -= L[i, j, w] * X[j, c, w]
+        for i in range(n - 1, -1, -1):
+            for w in range(L.shape[2]):
+                X[i, c, w] *= inverse[i, 0, w]
+            for j in range(i + 1, n):
+                for w in range(L.shape[2]):
+                    X[i, c, w] -= L[j, i, w] * X[j, c, w]
+
+
+# ---- the four sweeps, each over the sequences first .. last ---------------------------------------------------------
+
+
+def filter_sweep(A, C, Q, R, y, push, m0, P0, seen, ms, Ps, mps, Pps, lls, first, last):
+    """Write filtered and predicted moments and log-likelihoods; column vectors are ``[b, t, n, 1]``."""
+    p, n = C.shape[2:]
+    dtype = A.dtype
+    half, log2pi = dtype.type(0.5), dtype.type(math.log(2 * math.pi))
+    work = np.empty((4, n, n, LANES), dtype)
+    a, P, Pp, AP = work[0], work[1], work[2], work[3]
+    c, r = np.empty((p, n, LANES), dtype), np.empty((p, p, LANES), dtype)
+    column = np.empty((4, n, 1, LANES), dtype)
+    m, mp, h, k = column[0], column[1], column[2], column[3]
+    short = np.empty((3, p, 1, LANES), dtype)
+    e, s, here = short[0], short[1], short[2]
+    ll = np.empty((1, 1, LANES), dtype)
+    for start in range(first, last, LANES):
+        for t in range(A.shape[1]):
+            if t == 0:
+                load(mp, m0, start, 0)
+                load(Pp, P0, start, 0)
+            else:
+                load(a, A, start, t)
+                load(mp, push, start, t)
+                nn(mp, a, m)
+                load(Pp, Q, start, t)
+                AP[:] = 0
+                nn(AP, a, P)
+                nt(Pp, AP, a)
+                symmetrize(Pp, half)
+            store(mps, mp, start, t)
+            store(Pps, Pp, start, t)
+            load_sensors(c, r, e, here, (C, R, y, seen), start, t)
+            decorrelate(c, e, r)
+            m[:] = mp
+            P[:] = Pp
+            condition(P, m, c, e, r, s, h, k, half)
+            ll[:] = 0
+            for i in range(p):
+                for w in range(e.shape[2]):
+                    squared = e[i, 0, w] * e[i, 0, w] / s[i, 0, w]
+                    ll[0, 0, w] -= half * (here[i, 0, w] * log2pi + np.log(s[i, 0, w]) + squared)
+            store(ms, m, start, t)
+            store(Ps, P, start, t)
+            store(lls, ll, start, t)
+
+
+def filter_adjoint_sweep(
+    A, C, R, y, seen, ms, Ps, mps, Pps, gms, gPs, gmps, gPps, gls, gA, gC, gQ, gR, gy, gpush, gm0, gP0, first, last
+):
+    """Write the cotangents of A, C, Q, R, y, push, m0, P0, given those of what ``filter_sweep`` writes."""
+    p, n = C.shape[2:]
+    dtype = A.dtype
+    half = dtype.type(0.5)
+    two, minus = dtype.type(2), dtype.type(-1)
+    work = np.empty((7, n, n, LANES), dtype)
+    a, P, Pp, J, gP, Lambda, LA = work[0], work[1], work[2], work[3], work[4], work[5], work[6]
+    wide = np.empty((4, p, n, LANES), dtype)
+    c, cd, KL, B = wide[0], wide[1], wide[2], wide[3]
+    K = np.empty((n, p, LANES), dtype)
+    small = np.empty((5, p, p, LANES), dtype)
+    r, V, Vs, inverse, S = small[0], small[1], small[2], small[3], small[4]
+    column = np.empty((6, n, 1, LANES), dtype)
+    mp, m, gm, mu, h, k = column[0], column[1], column[2], column[3], column[4], column[5]
+    short = np.empty((6, p, 1, LANES), dtype)
+    e, s, here, alpha, kappa, gr = short[0], short[1], short[2], short[3], short[4], short[5]
+    gl = np.empty((1, 1, LANES), dtype)
+    for start in range(first, last, LANES):
+        gm[:] = 0
+        gP[:] = 0
+        for t in range(A.shape[1] - 1, -1, -1):
+            # everything that reaches the filtered moments of this step
+            load(m, gms, start, t)
+            add(gm, m)
+            load(P, gPs, start, t)
+            symmetrize(P, half)
+            add(gP, P)
+            load(gl, gls, start, t)
+            # once more the update: gain K and S^-1 = V' diag(1/s) V
+            load(mp, mps, start, t)
+            load(Pp, Pps, start, t)
+            load_sensors(c, r, e, here, (C, R, y, seen), start, t)
+            cd[:] = c
+            identity(V)
+            decorrelate(cd, V, r)
+            P[:] = Pp
+            K[:] = 0
+            condition(P, K, cd, V, r, s, h, k, half)
+            for i in range(p):
+                for j in range(p):
+                    for w in range(e.shape[2]):
+                        Vs[i, j, w] = V[i, j, w] / s[i, 0, w]
+            inverse[:] = 0
+            tn(inverse, V, Vs)
+            # the cotangents of innovation and innovation covariance
+            kappa[:] = 0
+            nn(kappa, c, mp)
+            scale(kappa, kappa, minus)
+            add(e, kappa)
+            alpha[:] = 0
+            nn(alpha, inverse, e)
+            kappa[:] = 0
+            tn(kappa, K, gm)
+            for i in range(p):
+                for w in range(e.shape[2]):
+                    gr[i, 0, w] = kappa[i, 0, w] - gl[0, 0, w] * alpha[i, 0, w]
+                for j in range(p):
+                    for w in range(e.shape[2]):
+                        both = kappa[i, 0, w] * alpha[j, 0, w] + alpha[i, 0, w] * kappa[j, 0, w]
+                        surprise = alpha[i, 0, w] * alpha[j, 0, w] - inverse[i, j, w]
+                        S[i, j, w] = half * (gl[0, 0, w] * surprise - both)
+            store(gy, gr, start, t)
+            # C: alpha (Pp gm)' - gr mp' + 2 S C Pp - 2 K' gP P
+            KL[:] = 0
+            tn(KL, K, gP)
+            B[:] = 0
+            nn(B, S, c)
+            cd[:] = 0
+            nn(cd, B, Pp)
+            scale(LA, P, minus)
+            nn(cd, KL, LA)
+            scale(cd, cd, two)
+            h[:] = 0
+            nn(h, Pp, gm)
+            nt(cd, alpha, h)
+            scale(gr, gr, minus)
+            nt(cd, gr, mp)
+            store(gC, cd, start, t)
+            # prediction: J' gP J + sym(gm (C' alpha)') + C' S C, and J' gm + gl C' alpha
+            identity(J)
+            scale(cd, c, minus)
+            nn(J, K, cd)
+            LA[:] = 0
+            nn(LA, gP, J)
+            load(Lambda, gPps, start, t)
+            tn(Lambda, J, LA)
+            tn(Lambda, c, B)
+            k[:] = 0
+            tn(k, c, alpha)
+            nt(Lambda, gm, k)
+            symmetrize(Lambda, half)
+            load(mu, gmps, start, t)
+            tn(mu, J, gm)
+            for i in range(n):
+                for w in range(e.shape[2]):
+                    mu[i, 0, w] += gl[0, 0, w] * k[i, 0, w]
+            nn(S, KL, K)
+            for i in range(p):
+                for j in range(p):
+                    for w in range(e.shape[2]):
+                        S[i, j, w] *= here[i, 0, w] * here[j, 0, w]
+            store(gR, S, start, t)
+            if t == 0:
+                store(gm0, mu, start, 0)
+                store(gP0, Lambda, start, 0)
+                break
+            store(gpush, mu, start, t)
+            store(gQ, Lambda, start, t)
+            load(a, A, start, t)
+            load(m, ms, start, t - 1)
+            load(P, Ps, start, t - 1)
+            LA[:] = 0
+            nn(LA, Lambda, a)
+            gP[:] = 0
+            tn(gP, a, LA)
+            J[:] = 0
+            nn(J, LA, P)
+            scale(J, J, two)
+            nt(J, mu, m)
+            store(gA, J, start, t)
+            gm[:] = 0
+            tn(gm, a, mu)
+
+
+def smoother_sweep(A, Q, m, P, mp, Pp, ms, Ps, cross, Gs, first, last):
+    """Write smoothed moments, covariances across steps and gains; False if a prediction is not positive definite."""
+    n = A.shape[2]
+    dtype = A.dtype
+    half, minus = dtype.type(0.5), dtype.type(-1)
+    work = np.empty((9, n, n, LANES), dtype)
+    a, Pf, Pn, S, Gt, G, J, B, out = (
+        work[0], work[1], work[2], work[3], work[4], work[5], work[6], work[7], work[8],
+    )  # fmt: skip
+    column = np.empty((4, n, 1, LANES), dtype)
+    mn, d, now, inverse = column[0], column[1], column[2], column[3]
+    positive = True
+    steps = A.shape[1]
+    for start in range(first, last, LANES):
+        load(mn, m, start, steps - 1)
+        load(Pn, P, start, steps - 1)
+        store(ms, mn, start, steps - 1)
+        store(Ps, Pn, start, steps - 1)
+        for t in range(steps - 2, -1, -1):
+            load(a, A, start, t + 1)
+            load(Pf, P, start, t)
+            load(S, Pp, start, t + 1)
+            positive &= factorize(S, inverse)
+            Gt[:] = 0
+            nn(Gt, a, Pf)
+            solve(S, inverse, Gt)
+            for i in range(n):
+                for j in range(n):
+                    for w in range(d.shape[2]):
+                        G[i, j, w] = Gt[j, i, w]
+            store(Gs, G, start, t)
+            # mean: m + G (m_next - m_predicted)
+            load(d, mp, start, t + 1)
+            scale(d, d, minus)
+            add(d, mn)
+            load(now, m, start, t)
+            nn(now, G, d)
+            mn[:] = now
+            store(ms, mn, start, t)
+            # covariances: P_next G', then J P J' + G (Q + P_next) G'
+            B[:] = 0
+            nn(B, Pn, Gt)
+            store(cross, B, start, t)
+            load(S, Q, start, t + 1)
+            nn(B, S, Gt)
+            out[:] = 0
+            nn(out, G, B)
+            identity(J)
+            scale(a, a, minus)
+            nn(J, G, a)
+            B[:] = 0
+            nt(B, Pf, J)
+            nn(out, J, B)
+            symmetrize(out, half)
+            Pn[:] = out
+            store(Ps, Pn, start, t)
+    return positive
+
+
+def smoother_adjoint_sweep(A, P, mp, Pp, ms, Ps, Gs, gms, gPs, gcross, gA, gQ, gm, gP, gmp, gPp, first, last):
+    """Write the cotangents of A, Q, m, P, mp, Pp, given those of what ``smoother_sweep`` writes."""
+    n = A.shape[2]
+    dtype = A.dtype
+    half, minus, two = dtype.type(0.5), dtype.type(-1), dtype.type(2)
+    work = np.empty((12, n, n, LANES), dtype)
+    a, Pf, S, G, J, B = work[0], work[1], work[2], work[3], work[4], work[5]
+    U, Un, UG, Y, X, out = work[6], work[7], work[8], work[9], work[10], work[11]
+    column = np.empty((4, n, 1, LANES), dtype)
+    mu, d, v, inverse = column[0], column[1], column[2], column[3]
+    steps = A.shape[1]
+    for start in range(first, last, LANES):
+        mu[:] = 0
+        U[:] = 0
+        for t in range(steps):
+            load(v, gms, start, t)
+            add(mu, v)
+            load(B, gPs, start, t)
+            symmetrize(B, half)
+            add(U, B)
+            store(gm, mu, start, t)
+            if t == steps - 1:
+                store(gP, U, start, t)
+                break
+            load(a, A, start, t + 1)
+            load(G, Gs, start, t)
+            load(Pf, P, start, t)
+            load(X, gcross, start, t)
+            UG[:] = 0
+            nn(UG, U, G)
+            # the gain: mu (m_next - m_predicted)' + (2 U G + X') P_next; all of it through the inverse: Y' = Pp^-1 (..)'
+            load(v, ms, start, t + 1)
+            load(d, mp, start, t + 1)
+            scale(d, d, minus)
+            add(d, v)
+            load(B, Ps, start, t + 1)
+            scale(J, UG, two)
+            Y[:] = 0
+            nt(Y, B, J)
+            nn(Y, B, X)
+            nt(Y, d, mu)
+            load(S, Pp, start, t + 1)
+            factorize(S, inverse)
+            solve(S, inverse, Y)  # holds Y'
+            # A: Y' P - 2 G' U J P
+            identity(J)
+            scale(B, a, minus)
+            nn(J, G, B)
+            B[:] = 0
+            nn(B, J, Pf)
+            scale(B, B, -two)
+            out[:] = 0
+            nn(out, Y, Pf)
+            tn(out, UG, B)
+            store(gA, out, start, t + 1)
+            # Q: G' U G
+            Un[:] = 0
+            tn(Un, G, UG)
+            store(gQ, Un, start, t + 1)
+            # P: J' U J + sym(Y A)
+            B[:] = 0
+            nn(B, U, J)
+            out[:] = 0
+            tn(out, J, B)
+            tn(out, Y, a)
+            symmetrize(out, half)
+            store(gP, out, start, t)
+            # predictions: -G' mu and -sym(G' Y)
+            v[:] = 0
+            tn(v, G, mu)
+            mu[:] = v
+            scale(v, v, minus)
+            store(gmp, v, start, t + 1)
+            B[:] = 0
+            nn(B, Y, G)
+            symmetrize(B, half)
+            scale(B, B, minus)
+            store(gPp, B, start, t + 1)
+            # next step: G' U G + sym(X G)
+            out[:] = 0
+            nn(out, X, G)
+            symmetrize(out, half)
+            U[:] = Un
+            add(U, out)
