@@ -307,11 +307,12 @@ class SwitchingKVAE(nn.Module):
         """
         video, mask = seen_frames(batch, self.config.frame, "switching-kvae")
         a, _ = self.posterior_of(video)
-        tracked = self.track(a, mask, batch.action)
-        weights = tracked.chain.posterior().probability
-        system = collapse(self.matrices(), weights)
-        forward = kalman_filter(system, a, mask=mask, u=self._control(batch.action, a))
-        smoothed = rts_smoother(system, forward)
+        with torch.autocast(a.device.type, enabled=False):  # small matrices want float32
+            tracked = self.track(a, mask, batch.action)
+            weights = tracked.chain.posterior().probability
+            system = collapse(self.matrices(), weights)
+            forward = kalman_filter(system, a, mask=mask, u=self._control(batch.action, a))
+            smoothed = rts_smoother(system, forward)
         return {
             "a": a if mask is None else torch.where(mask[..., None], a, tracked.expected),
             "a_filter": tracked.emitted,

@@ -50,10 +50,23 @@ def time_major(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(x.transpose(0, 1).contiguous() for x in tensors)
 
 
+def _in_full_precision(sweep: Any) -> Any:
+    """Run a sweep outside autocast: small matrices want the precision that they came with."""
+
+    @functools.wraps(sweep)
+    def run(ctx: Any, *inputs: Any) -> Any:
+        device = next(x.device.type for x in inputs if isinstance(x, Tensor))
+        with torch.autocast(device, enabled=False):
+            return sweep(ctx, *inputs)
+
+    return run
+
+
 class FilterOperation(torch.autograd.Function):
     """``(A, C, Q, R, y, push, m0, P0)`` to ``(m, P, m_predicted, P_predicted, log_likelihood)``; batch first."""
 
     @staticmethod
+    @_in_full_precision
     def forward(ctx: Any, method: str, seen: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:  # noqa: D102
         A, C, Q, R, y, push, m0, P0 = inputs
         if method == "fused":
@@ -68,6 +81,7 @@ class FilterOperation(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @_in_full_precision
     def backward(  # noqa: D102  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *cotangents: Tensor
     ) -> tuple[Tensor | None, ...]:
@@ -83,6 +97,7 @@ class SmootherOperation(torch.autograd.Function):
     """``(A, Q, m, P, m_predicted, P_predicted)`` to ``(m, P, cross covariances)``; batch first."""
 
     @staticmethod
+    @_in_full_precision
     def forward(ctx: Any, method: str, *inputs: Tensor) -> tuple[Tensor, ...]:  # noqa: D102
         A, Q, _, P, mp, Pp = inputs
         if method == "fused":
@@ -97,6 +112,7 @@ class SmootherOperation(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @_in_full_precision
     def backward(  # noqa: D102  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *cotangents: Tensor
     ) -> tuple[Tensor | None, ...]:
