@@ -57,21 +57,15 @@ def tn(out, a, b):  # noqa: D103
 
 
 @tile
-def scale(out, a, factor):
-    """``out = factor a``."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            for w in range(out.shape[2]):
-                out[i, j, w] = factor * a[i, j, w]
+def set_nn(out, a, b):  # noqa: D103
+    out[:] = 0
+    nn(out, a, b)
 
 
 @tile
-def add(out, a):
-    """``out += a``."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            for w in range(out.shape[2]):
-                out[i, j, w] += a[i, j, w]
+def set_tn(out, a, b):  # noqa: D103
+    out[:] = 0
+    tn(out, a, b)
 
 
 @tile
@@ -114,9 +108,8 @@ def store(target, a, start, t):  # noqa: D103
 
 
 @tile
-def load_sensors(C, R, y, seen, sources, start, t):
+def load_sensors(C, R, y, seen, source_C, source_R, source_y, source_seen, start, t):
     """Load C, R, y of a step; missing entries get a row of zeros, a row and column of the identity, a zero."""
-    source_C, source_R, source_y, source_seen = sources
     for w in range(C.shape[2]):
         b = min(start + w, source_C.shape[0] - 1)
         for i in range(C.shape[0]):
@@ -154,8 +147,7 @@ def condition(P, X, C, Y, R, s, h, k, half):
     """
     n = P.shape[0]
     for i in range(C.shape[0]):
-        for w in range(P.shape[2]):
-            s[i, 0, w] = R[i, i, w]
+        s[i, 0, :] = R[i, i, :]
         for a in range(n):
             h[a, 0, :] = 0
             for b in range(n):
@@ -252,13 +244,12 @@ def filter_sweep(A, C, Q, R, y, push, m0, P0, seen, ms, Ps, mps, Pps, lls, first
                 load(mp, push, start, t)
                 nn(mp, a, m)
                 load(Pp, Q, start, t)
-                AP[:] = 0
-                nn(AP, a, P)
+                set_nn(AP, a, P)
                 nt(Pp, AP, a)
                 symmetrize(Pp, half)
             store(mps, mp, start, t)
             store(Pps, Pp, start, t)
-            load_sensors(c, r, e, here, (C, R, y, seen), start, t)
+            load_sensors(c, r, e, here, C, R, y, seen, start, t)
             decorrelate(c, e, r)
             m[:] = mp
             P[:] = Pp
@@ -266,8 +257,7 @@ def filter_sweep(A, C, Q, R, y, push, m0, P0, seen, ms, Ps, mps, Pps, lls, first
             ll[:] = 0
             for i in range(p):
                 for w in range(e.shape[2]):
-                    squared = e[i, 0, w] * e[i, 0, w] / s[i, 0, w]
-                    ll[0, 0, w] -= half * (here[i, 0, w] * log2pi + np.log(s[i, 0, w]) + squared)
+                    ll[0, 0, w] -= half * (here[i, 0, w] * log2pi + np.log(s[i, 0, w]) + e[i, 0, w] ** 2 / s[i, 0, w])
             store(ms, m, start, t)
             store(Ps, P, start, t)
             store(lls, ll, start, t)
@@ -278,9 +268,7 @@ def filter_adjoint_sweep(
 ):
     """Write the cotangents of A, C, Q, R, y, push, m0, P0, given those of what ``filter_sweep`` writes."""
     p, n = C.shape[2:]
-    dtype = A.dtype
-    half = dtype.type(0.5)
-    two, minus = dtype.type(2), dtype.type(-1)
+    dtype, half, two = A.dtype, A.dtype.type(0.5), A.dtype.type(2)
     work = np.empty((7, n, n, LANES), dtype)
     a, P, Pp, J, gP, Lambda, LA = work[0], work[1], work[2], work[3], work[4], work[5], work[6]
     wide = np.empty((4, p, n, LANES), dtype)
@@ -299,15 +287,15 @@ def filter_adjoint_sweep(
         for t in range(A.shape[1] - 1, -1, -1):
             # everything that reaches the filtered moments of this step
             load(m, gms, start, t)
-            add(gm, m)
+            np.add(gm, m, gm)
             load(P, gPs, start, t)
             symmetrize(P, half)
-            add(gP, P)
+            np.add(gP, P, gP)
             load(gl, gls, start, t)
             # once more the update: gain K and S^-1 = V' diag(1/s) V
             load(mp, mps, start, t)
             load(Pp, Pps, start, t)
-            load_sensors(c, r, e, here, (C, R, y, seen), start, t)
+            load_sensors(c, r, e, here, C, R, y, seen, start, t)
             cd[:] = c
             identity(V)
             decorrelate(cd, V, r)
@@ -318,17 +306,12 @@ def filter_adjoint_sweep(
                 for j in range(p):
                     for w in range(e.shape[2]):
                         Vs[i, j, w] = V[i, j, w] / s[i, 0, w]
-            inverse[:] = 0
-            tn(inverse, V, Vs)
+            set_tn(inverse, V, Vs)
             # the cotangents of innovation and innovation covariance
-            kappa[:] = 0
-            nn(kappa, c, mp)
-            scale(kappa, kappa, minus)
-            add(e, kappa)
-            alpha[:] = 0
-            nn(alpha, inverse, e)
-            kappa[:] = 0
-            tn(kappa, K, gm)
+            np.negative(mp, k)
+            nn(e, c, k)
+            set_nn(alpha, inverse, e)
+            set_tn(kappa, K, gm)
             for i in range(p):
                 for w in range(e.shape[2]):
                     gr[i, 0, w] = kappa[i, 0, w] - gl[0, 0, w] * alpha[i, 0, w]
@@ -339,32 +322,25 @@ def filter_adjoint_sweep(
                         S[i, j, w] = half * (gl[0, 0, w] * surprise - both)
             store(gy, gr, start, t)
             # C: alpha (Pp gm)' - gr mp' + 2 S C Pp - 2 K' gP P
-            KL[:] = 0
-            tn(KL, K, gP)
-            B[:] = 0
-            nn(B, S, c)
-            cd[:] = 0
-            nn(cd, B, Pp)
-            scale(LA, P, minus)
+            set_tn(KL, K, gP)
+            set_nn(B, S, c)
+            set_nn(cd, B, Pp)
+            np.negative(P, LA)
             nn(cd, KL, LA)
-            scale(cd, cd, two)
-            h[:] = 0
-            nn(h, Pp, gm)
+            np.multiply(cd, two, cd)
+            set_nn(h, Pp, gm)
             nt(cd, alpha, h)
-            scale(gr, gr, minus)
-            nt(cd, gr, mp)
+            nt(cd, gr, k)
             store(gC, cd, start, t)
             # prediction: J' gP J + sym(gm (C' alpha)') + C' S C, and J' gm + gl C' alpha
             identity(J)
-            scale(cd, c, minus)
+            np.negative(c, cd)
             nn(J, K, cd)
-            LA[:] = 0
-            nn(LA, gP, J)
+            set_nn(LA, gP, J)
             load(Lambda, gPps, start, t)
             tn(Lambda, J, LA)
             tn(Lambda, c, B)
-            k[:] = 0
-            tn(k, c, alpha)
+            set_tn(k, c, alpha)
             nt(Lambda, gm, k)
             symmetrize(Lambda, half)
             load(mu, gmps, start, t)
@@ -387,30 +363,24 @@ def filter_adjoint_sweep(
             load(a, A, start, t)
             load(m, ms, start, t - 1)
             load(P, Ps, start, t - 1)
-            LA[:] = 0
-            nn(LA, Lambda, a)
-            gP[:] = 0
-            tn(gP, a, LA)
-            J[:] = 0
-            nn(J, LA, P)
-            scale(J, J, two)
+            set_nn(LA, Lambda, a)
+            set_tn(gP, a, LA)
+            set_nn(J, LA, P)
+            np.multiply(J, two, J)
             nt(J, mu, m)
             store(gA, J, start, t)
-            gm[:] = 0
-            tn(gm, a, mu)
+            set_tn(gm, a, mu)
 
 
 def smoother_sweep(A, Q, m, P, mp, Pp, ms, Ps, cross, Gs, first, last):
     """Write smoothed moments, covariances across steps and gains; False if a prediction is not positive definite."""
     n = A.shape[2]
-    dtype = A.dtype
-    half, minus = dtype.type(0.5), dtype.type(-1)
+    dtype, half = A.dtype, A.dtype.type(0.5)
     work = np.empty((9, n, n, LANES), dtype)
-    a, Pf, Pn, S, Gt, G, J, B, out = (
-        work[0], work[1], work[2], work[3], work[4], work[5], work[6], work[7], work[8],
-    )  # fmt: skip
-    column = np.empty((4, n, 1, LANES), dtype)
-    mn, d, now, inverse = column[0], column[1], column[2], column[3]
+    a, Pf, Pn, S, Gt = work[0], work[1], work[2], work[3], work[4]
+    G, J, B, out = work[5], work[6], work[7], work[8]
+    column = np.empty((3, n, 1, LANES), dtype)
+    mn, d, inverse = column[0], column[1], column[2]
     positive = True
     steps = A.shape[1]
     for start in range(first, last, LANES):
@@ -423,8 +393,7 @@ def smoother_sweep(A, Q, m, P, mp, Pp, ms, Ps, cross, Gs, first, last):
             load(Pf, P, start, t)
             load(S, Pp, start, t + 1)
             positive &= factorize(S, inverse)
-            Gt[:] = 0
-            nn(Gt, a, Pf)
+            set_nn(Gt, a, Pf)
             solve(S, inverse, Gt)
             for i in range(n):
                 for j in range(n):
@@ -433,37 +402,32 @@ def smoother_sweep(A, Q, m, P, mp, Pp, ms, Ps, cross, Gs, first, last):
             store(Gs, G, start, t)
             # mean: m + G (m_next - m_predicted)
             load(d, mp, start, t + 1)
-            scale(d, d, minus)
-            add(d, mn)
-            load(now, m, start, t)
-            nn(now, G, d)
-            mn[:] = now
+            np.subtract(mn, d, d)
+            load(mn, m, start, t)
+            nn(mn, G, d)
             store(ms, mn, start, t)
             # covariances: P_next G', then J P J' + G (Q + P_next) G'
-            B[:] = 0
-            nn(B, Pn, Gt)
+            set_nn(B, Pn, Gt)
             store(cross, B, start, t)
             load(S, Q, start, t + 1)
             nn(B, S, Gt)
-            out[:] = 0
-            nn(out, G, B)
+            set_nn(out, G, B)
             identity(J)
-            scale(a, a, minus)
+            np.negative(a, a)
             nn(J, G, a)
             B[:] = 0
             nt(B, Pf, J)
             nn(out, J, B)
             symmetrize(out, half)
+            store(Ps, out, start, t)
             Pn[:] = out
-            store(Ps, Pn, start, t)
     return positive
 
 
 def smoother_adjoint_sweep(A, P, mp, Pp, ms, Ps, Gs, gms, gPs, gcross, gA, gQ, gm, gP, gmp, gPp, first, last):
     """Write the cotangents of A, Q, m, P, mp, Pp, given those of what ``smoother_sweep`` writes."""
     n = A.shape[2]
-    dtype = A.dtype
-    half, minus, two = dtype.type(0.5), dtype.type(-1), dtype.type(2)
+    dtype, half, two = A.dtype, A.dtype.type(0.5), A.dtype.type(2)
     work = np.empty((12, n, n, LANES), dtype)
     a, Pf, S, G, J, B = work[0], work[1], work[2], work[3], work[4], work[5]
     U, Un, UG, Y, X, out = work[6], work[7], work[8], work[9], work[10], work[11]
@@ -475,10 +439,10 @@ def smoother_adjoint_sweep(A, P, mp, Pp, ms, Ps, Gs, gms, gPs, gcross, gA, gQ, g
         U[:] = 0
         for t in range(steps):
             load(v, gms, start, t)
-            add(mu, v)
+            np.add(mu, v, mu)
             load(B, gPs, start, t)
             symmetrize(B, half)
-            add(U, B)
+            np.add(U, B, U)
             store(gm, mu, start, t)
             if t == steps - 1:
                 store(gP, U, start, t)
@@ -487,15 +451,13 @@ def smoother_adjoint_sweep(A, P, mp, Pp, ms, Ps, Gs, gms, gPs, gcross, gA, gQ, g
             load(G, Gs, start, t)
             load(Pf, P, start, t)
             load(X, gcross, start, t)
-            UG[:] = 0
-            nn(UG, U, G)
+            set_nn(UG, U, G)
             # the gain: mu (m_next - m_predicted)' + (2 U G + X') P_next; all of it through the inverse: Y' = Pp^-1 (..)'
             load(v, ms, start, t + 1)
             load(d, mp, start, t + 1)
-            scale(d, d, minus)
-            add(d, v)
+            np.subtract(v, d, d)
             load(B, Ps, start, t + 1)
-            scale(J, UG, two)
+            np.multiply(UG, two, J)
             Y[:] = 0
             nt(Y, B, J)
             nn(Y, B, X)
@@ -505,41 +467,33 @@ def smoother_adjoint_sweep(A, P, mp, Pp, ms, Ps, Gs, gms, gPs, gcross, gA, gQ, g
             solve(S, inverse, Y)  # holds Y'
             # A: Y' P - 2 G' U J P
             identity(J)
-            scale(B, a, minus)
+            np.negative(a, B)
             nn(J, G, B)
-            B[:] = 0
-            nn(B, J, Pf)
-            scale(B, B, -two)
-            out[:] = 0
-            nn(out, Y, Pf)
+            set_nn(B, J, Pf)
+            np.multiply(B, -two, B)
+            set_nn(out, Y, Pf)
             tn(out, UG, B)
             store(gA, out, start, t + 1)
             # Q: G' U G
-            Un[:] = 0
-            tn(Un, G, UG)
+            set_tn(Un, G, UG)
             store(gQ, Un, start, t + 1)
             # P: J' U J + sym(Y A)
-            B[:] = 0
-            nn(B, U, J)
-            out[:] = 0
-            tn(out, J, B)
+            set_nn(B, U, J)
+            set_tn(out, J, B)
             tn(out, Y, a)
             symmetrize(out, half)
             store(gP, out, start, t)
             # predictions: -G' mu and -sym(G' Y)
-            v[:] = 0
-            tn(v, G, mu)
+            set_tn(v, G, mu)
             mu[:] = v
-            scale(v, v, minus)
+            np.negative(v, v)
             store(gmp, v, start, t + 1)
-            B[:] = 0
-            nn(B, Y, G)
+            set_nn(B, Y, G)
             symmetrize(B, half)
-            scale(B, B, minus)
+            np.negative(B, B)
             store(gPp, B, start, t + 1)
             # next step: G' U G + sym(X G)
-            out[:] = 0
-            nn(out, X, G)
+            set_nn(out, X, G)
             symmetrize(out, half)
             U[:] = Un
-            add(U, out)
+            np.add(U, out, U)
