@@ -1,7 +1,5 @@
 """Every way to run the recursions gives the same results and exact gradients; masks are deletions."""
 
-import importlib
-import importlib.util
 import inspect
 from dataclasses import replace
 
@@ -11,13 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynarium.errors import UserError
-from dynarium.ssm import LinearGaussian, kalman_filter, rts_smoother, update_step, with_gaps
+from dynarium.ssm import LinearGaussian, fused, kalman_filter, rts_smoother, update_step, with_gaps
 from dynarium.ssm.adjoint import resolve
 
-FUSED = pytest.param(
-    "fused", marks=pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="Numba is not installed")
-)
-METHODS = ["loop", "scan", FUSED]
+METHODS = ["loop", "scan", "fused"]
 OUTPUTS = ("mean", "cov", "predicted_mean", "predicted_cov", "log_likelihood")
 
 
@@ -213,8 +208,6 @@ def test_batches_beyond_one_block_of_lanes(method):
 
 
 def test_threads_share_the_batch():
-    pytest.importorskip("numba")
-    fused = importlib.import_module("dynarium.ssm.fused")
     model, y, mask = problem(3, b=40, t=5)
     one = infer(model, y, mask, "fused")
     before, threads = fused.STEPS_PER_THREAD, torch.get_num_threads()

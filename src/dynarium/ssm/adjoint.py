@@ -5,8 +5,6 @@ covariances Q, R and P0 are taken as symmetric, so their gradients are symmetric
 """
 
 import functools
-import importlib
-import importlib.util
 from types import ModuleType
 from typing import Any, Literal
 
@@ -20,14 +18,8 @@ from dynarium.ssm import sequences
 Method = Literal["auto", "fused", "loop", "scan"]
 
 
-@functools.cache
-def fused_available() -> bool:
-    """Return whether Numba, which compiles ``fused.py``, is installed."""
-    return importlib.util.find_spec("numba") is not None
-
-
 def resolve(method: Method, *inputs: Tensor) -> str:
-    """Return the method that ``auto`` stands for: on the CPU the fused one where it can run, elsewhere the scan.
+    """Return the method that ``auto`` stands for: on the CPU the fused one, elsewhere the scan.
 
     Raises:
         UserError: The method is unknown, or cannot run here.
@@ -35,11 +27,9 @@ def resolve(method: Method, *inputs: Tensor) -> str:
     on_cpu = all(x.device.type == "cpu" for x in inputs)
     real = {x.dtype for x in inputs} in ({torch.float32}, {torch.float64})
     if method == "auto":
-        return ("fused" if fused_available() and real else "loop") if on_cpu else "scan"
+        return ("fused" if real else "loop") if on_cpu else "scan"
     if method not in ("fused", "loop", "scan"):
         raise UserError(f"method: 'auto', 'fused', 'loop' or 'scan' wanted, got {method!r}")
-    if method == "fused" and not fused_available():
-        raise UserError("method: 'fused' needs Numba (pip install numba); 'loop' and 'scan' do not")
     if method == "fused" and not (on_cpu and real):
         raise UserError("method: 'fused' runs on the CPU, in one of float32 and float64; use 'loop' or 'scan'")
     return method
@@ -125,4 +115,6 @@ class SmootherOperation(torch.autograd.Function):
 
 
 def _fused() -> ModuleType:
-    return importlib.import_module("dynarium.ssm.fused")
+    from dynarium.ssm import fused  # Numba takes most of a second to import
+
+    return fused

@@ -54,9 +54,9 @@ def kalman_filter(
         mask: True where observed: one entry a step, or one a step and output dimension. ``None``: all observed.
         u: Controls; entry t leads into step t and acts on y_t.
         lengths: Number of valid steps of each sequence; later steps count as missing.
-        method: ``"fused"``: compiled sweeps on the CPU (needs Numba). ``"loop"``: step by step in PyTorch. ``"scan"``: a
-            parallel scan of depth log2(T), for accelerators (Sarkka & Garcia-Fernandez 2021). ``"auto"``: on the CPU fused
-            where Numba is installed, else the loop; elsewhere the scan.
+        method: ``"fused"``: compiled sweeps on the CPU. ``"loop"``: step by step in PyTorch. ``"scan"``: a
+            parallel scan of depth log2(T), for accelerators (Sarkka & Garcia-Fernandez 2021). ``"auto"``: on the CPU fused,
+            elsewhere the scan.
 
     Raises:
         ValueError: A parameter varies over another number of steps, or controls are given without B and D.

@@ -1,4 +1,4 @@
-"""The compiled sweeps from tensors to tensors. Needs Numba."""
+"""The compiled sweeps from tensors to tensors."""
 
 import functools
 import inspect
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numba  # pyright: ignore[reportMissingImports]
+import numba
 import torch
 from torch import Tensor
 

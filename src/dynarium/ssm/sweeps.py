@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numba  # pyright: ignore[reportMissingImports]
+import numba
 import numpy as np
 
 LANES = 16
