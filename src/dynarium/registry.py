@@ -11,7 +11,7 @@ from dynarium.errors import UserError, nearest
 
 
 class Registry:
-    """Names to objects: a duplicate is an error, an unknown name is an error that lists the known ones."""
+    """Names to objects: a duplicate is an error, an unknown name is an error that says which is near, or lists all."""
 
     def __init__(self, kind: str, builtin: dict[str, str] | None = None) -> None:
         """Create a registry of ``kind`` (as it appears in messages) with lazy built-in entries."""
@@ -27,7 +27,9 @@ class Registry:
     def __getitem__(self, name: str) -> Any:
         if name not in self._entries:
             known = sorted(self._entries)
-            raise UserError(f"unknown {self.kind} {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+            near = nearest(name, known)
+            listed = "" if near and len(known) > 20 else f"; known: {', '.join(known)}"
+            raise UserError(f"unknown {self.kind} {name!r}{near}{listed}")
         entry = self._entries[name]
         if isinstance(entry, str):
             module, _, attribute = entry.partition(":")

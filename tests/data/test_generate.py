@@ -152,7 +152,7 @@ def test_refuses_to_overwrite(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sizes": {"train": -1}}, "sizes: expected a positive"),
+        ({"sizes": {"train": -1}}, "sizes: expected at least one"),
         ({"sizes": {"training": 5}}, "splits: expected train, val, test, got 'training'"),
         ({"steps": 0}, "steps: expected at least 1"),
         ({"workers": 0}, "workers: expected at least 1"),

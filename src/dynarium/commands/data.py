@@ -75,7 +75,7 @@ class MakeOptions:
     scheduler: str | None = None
     """Address of the cluster; without it a local one is started."""
     shard_size: int | None = None
-    """Sequences of a shard, a multiple of 256."""
+    """Sequences of a shard, a multiple of 256; default: about 512 MB, and at least one shard a worker."""
     export_layout: Literal["original"] | None = None
     """Write the dataset in this layout too, beside it in OUT-original (see dynarium data export)."""
     alias: str | None = None
@@ -96,6 +96,8 @@ class Chosen(Generic[WorldT]):
 def make(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium data make``."""
     options, dotted = parse(MakeOptions, arguments, prog, allow_unknown=True)
+    if strange := [word for word in dotted if word.startswith("--") and not word.startswith("--world")]:
+        parse(MakeOptions, [options.world, *strange], prog)  # says which option is near
 
     from dynarium import config
     from dynarium.data import export_dataset, make_dataset
@@ -110,6 +112,8 @@ def make(arguments: Sequence[str], prog: str) -> None:
     exported = out.with_name(f"{out.name}-{options.export_layout}")
     if options.alias is not None and not options.export_layout:
         raise UserError("--alias: names the folders of --export-layout original")
+    if options.alias is not None and len(getattr(chosen.world, "worlds", ())) < 2:
+        raise UserError(f"--alias: names the folders of a set of several dynamics, which {name} is not")
     if options.export_layout and exported.exists() and not options.force:
         raise UserError(f"{exported}: exists already; --force replaces it")
     dataset = make_dataset(

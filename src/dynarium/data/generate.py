@@ -110,7 +110,8 @@ def make_dataset(
     sizes = {split: n for split, n in sizes.items() if n}
     steps = world.steps if steps is None else steps
     if not sizes or min(sizes.values()) < 0:
-        raise UserError(f"sizes: expected a positive number of sequences, got {sizes or 'none'}")
+        got = ", ".join(f"{split} {n}" for split, n in sizes.items()) or "none"
+        raise UserError(f"sizes: expected at least one sequence, and no negative number, got {got}")
     if steps < 1:
         raise UserError(f"steps: expected at least 1, got {steps}")
     if workers < 1:

@@ -336,7 +336,8 @@ def with_data(experiment: Experiment[Any, Any], data: str | None) -> Experiment[
         return replace(experiment, world=WORLDS[data]())
     if (Path(data) / "dataset.json").exists():
         return replace(experiment, world=None, data=replace(experiment.data, directory=data))
-    raise UserError(f"--data: {data!r} is neither a world ({', '.join(WORLDS)}) nor a dataset directory")
+    near = nearest(data, list(WORLDS)) or "; dynarium data list names the worlds"
+    raise UserError(f"--data: {data!r} is neither a world nor a dataset directory{near}")
 
 
 def paper_of(name: str) -> Sequence[Any]:
