@@ -50,6 +50,14 @@ def newest(folder="runs"):
     return sorted(os.listdir(folder))[-1]
 
 
+def test_tiers_are_sizes_of_a_recipe():
+    paper, small = experiment_of("kvae-fraccaro2017"), experiment_of("kvae-fraccaro2017", tier="cpu")
+    assert experiment_of("kvae-fraccaro2017", tier="paper") == paper
+    assert small.name == "kvae-fraccaro2017-cpu"
+    assert small.training.steps < paper.training.steps
+    assert small.world == paper.world and small.tasks == paper.tasks and small.data == paper.data
+
+
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_smoke(recipe, capsys):
     experiment = experiment_of(recipe)
@@ -208,6 +216,9 @@ def test_online_training():
         (["train", "kvae-demo", "--training.steps", "0"], "training.steps: expected at least 1, got 0"),
         (["train", "kvae-demo", "--model.modes", "0"], "model.modes: expected at least 1"),
         (["train", "kvae-demo", "--training.steps", "many"], "--training.steps"),
+        (["train", "kvae-demo", "--tier", "cpu"], "--tier: kvae-demo expects none, as this recipe has one size"),
+        (["train", "kvae-pong", "--tier", "big"], "--tier: kvae-pong expects one of cpu, paper; got 'big'"),
+        (["train", "kvae", "--tier", "cpu"], "--tier: 'kvae' is a model; only recipes have tiers"),
         (["train", "--resume", "nowhere"], "nowhere: not a run directory"),
         (["evaluate", "nowhere"], "nowhere: not a run directory"),
         (["report", "nowhere"], "nowhere"),

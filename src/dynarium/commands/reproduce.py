@@ -23,10 +23,12 @@ class Options:
 
     recipe: Annotated[str, tyro.conf.Positional]
     """The recipe, e.g. kvae-fraccaro2017."""
+    tier: str | None = None
+    """A size of the recipe, e.g. cpu or paper, where it has several; its default when left out."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the training."""
     out: Path = Path("results")
-    """Folder of the results: one JSON file a seed, in a folder of the recipe's name."""
+    """Folder of the results: one JSON file a seed, in a folder named after the recipe (and tier)."""
     runs: Path = Path("runs")
     """Folder of the run directories."""
     force: bool = False
@@ -38,25 +40,25 @@ def reproduce(arguments: Sequence[str], prog: str) -> None:
     options, dotted = parse(Options, arguments, prog, allow_unknown=True)
 
     from dynarium import config
-    from dynarium.recipes import experiment_of
+    from dynarium.recipes import experiment_of, paper_of
 
-    base = config.resolve(experiment_of(options.recipe), arguments=dotted, prog=prog)
+    base = config.resolve(experiment_of(options.recipe, tier=options.tier), arguments=dotted, prog=prog)
     records = []
     for seed in options.seeds:
-        file = options.out / options.recipe / f"seed-{seed}.json"
+        file = options.out / base.name / f"seed-{seed}.json"
         if options.force or not file.exists():
             experiment = replace(base, training=replace(base.training, seed=seed))
-            record = _run(experiment, seed, options.runs)
+            record = _run(experiment, seed, options.runs, paper_of(options.recipe))
             file.parent.mkdir(parents=True, exist_ok=True)
             partial = file.with_suffix(".partial")
             partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
             partial.replace(file)
         records.append(json.loads(file.read_text(encoding="utf-8")))
-    _print(options.recipe, records)
+    _print(base.name, records)
 
 
-def _run(experiment: Any, seed: int, runs: Path) -> dict[str, Any]:
-    from dynarium.recipes import find_run, paper_of, train
+def _run(experiment: Any, seed: int, runs: Path, paper: Sequence[Any]) -> dict[str, Any]:
+    from dynarium.recipes import find_run, train
     from dynarium.training import here
 
     run = train(experiment, runs=runs, resume=find_run(experiment, runs))
@@ -78,7 +80,7 @@ def _run(experiment: Any, seed: int, runs: Path) -> dict[str, Any]:
         "training_seconds": run.files.read_metrics()[-1]["seconds"],
         "evaluation_seconds": round(time.time() - start, 1),
         "rows": rows,
-        "paper": [asdict(row) | {"standard_error": None} for row in paper_of(experiment.name)],
+        "paper": [asdict(row) | {"standard_error": None} for row in paper],
     }
 
 

@@ -23,6 +23,8 @@ class Options:
     """A recipe (kvae-demo, kvae-fraccaro2017, kvae-annealed) or a model (kvae); not needed with a run's config.yaml."""
     data: str | None = None
     """A world, or the directory of a dataset; the recipe's own when left out."""
+    tier: str | None = None
+    """A size of the recipe, e.g. cpu or paper, where it has several; its default when left out."""
     config: tuple[Path, ...] = ()
     """YAML files laid over the recipe, later ones win; dotted options win over all."""
     out: Path = Path("runs")
@@ -40,6 +42,8 @@ def train(arguments: Sequence[str], prog: str) -> None:
     options, dotted = parse(Options, arguments, prog, allow_unknown=True)
     if options.resume is not None and (options.name or options.data):
         raise UserError("train: --resume RUN goes on with the run as it is; expected no recipe and no --data beside it")
+    if options.tier is not None and options.name is None:
+        raise UserError("train: --tier is a size of a recipe; expected a recipe beside it")
     if options.name is None and options.resume is None and not options.config:
         raise UserError("train: expected a recipe (or model), --config FILE or --resume RUN")
 
@@ -63,7 +67,7 @@ def train(arguments: Sequence[str], prog: str) -> None:
         dotted = ["--help"] if options.help_config else dotted
         first, *rest = options.config or (None,)
         if options.name is not None:
-            base, files = experiment_of(options.name, options.data), options.config
+            base, files = experiment_of(options.name, options.data, options.tier), options.config
         else:  # the configuration of a run alone re-creates it
             assert first is not None
             base, files = with_data(read_experiment(first), options.data), rest

@@ -25,6 +25,9 @@ RECIPES = Registry(
     {
         "kvae-demo": "dynarium.recipes.kvae:kvae_demo",
         "kvae-fraccaro2017": "dynarium.recipes.kvae:kvae_fraccaro2017",
+        "kvae-gravity": "dynarium.recipes.kvae:kvae_gravity",
+        "kvae-polygon": "dynarium.recipes.kvae:kvae_polygon",
+        "kvae-pong": "dynarium.recipes.kvae:kvae_pong",
         "kvae-annealed": "dynarium.recipes.kvae:kvae_annealed",
         "slds-nascar": "dynarium.recipes.slds:slds_nascar",
         "slds-nascar-standard": "dynarium.recipes.slds:slds_nascar_standard",

@@ -1,13 +1,14 @@
 """An experiment: a world, a model, how it is trained and what it is asked; and the run that comes of it."""
 
 import hashlib
+import inspect
 import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import torch
 
@@ -39,6 +40,9 @@ from dynarium.training import (
 )
 from dynarium.training.media import MediaCallback
 from dynarium.types import SequenceBatch
+
+Tier = Literal["cpu", "paper"]
+"""Sizes of a recipe that has several: ``paper`` is what was published, ``cpu`` what two cores train in minutes a seed."""
 
 ModelT = TypeVar("ModelT")
 WorldT = TypeVar("WorldT")
@@ -299,18 +303,26 @@ def load_run(directory: Path | str, checkpoint: str = "best") -> Run:
     return Run(Path(directory), load_experiment(Path(directory)), checkpoint)
 
 
-def experiment_of(name: str, data: str | None = None) -> Experiment[Any, Any]:
-    """Return the experiment of a recipe, or the default experiment of a model; ``data`` names a world or a directory.
+def experiment_of(name: str, data: str | None = None, tier: str | None = None) -> Experiment[Any, Any]:
+    """Return the experiment of a recipe, or the default experiment of a model.
+
+    Args:
+        name: The recipe or the model.
+        data: A world, or the directory of a dataset; ``None``: the recipe's own.
+        tier: A size that the recipe offers, which becomes part of the experiment's name; ``None``: the recipe's default.
 
     Raises:
-        UserError: Unknown name, or ``data`` is neither a world nor a dataset.
+        UserError: Unknown name or tier, or ``data`` is neither a world nor a dataset.
     """
     from dynarium.models import MODELS
     from dynarium.recipes import RECIPES
 
     if name in RECIPES:
-        experiment = RECIPES[name]()
+        recipe = RECIPES[name]
+        experiment = recipe() if tier is None else _at_tier(recipe, name, tier)
     elif name in MODELS:
+        if tier is not None:
+            raise UserError(f"--tier: {name!r} is a model; only recipes have tiers")
         experiment = Experiment(
             name=name,
             world=WORLDS["bouncing-ball"](),
@@ -322,6 +334,16 @@ def experiment_of(name: str, data: str | None = None) -> Experiment[Any, Any]:
         known = [*RECIPES, *MODELS]
         raise UserError(f"unknown recipe or model {name!r}{nearest(name, known)}; known: {', '.join(known)}")
     return with_data(experiment, data)
+
+
+def _at_tier(recipe: Callable[..., Experiment[Any, Any]], name: str, tier: str) -> Experiment[Any, Any]:
+    parameter = inspect.signature(recipe).parameters.get("tier")
+    offered = get_args(parameter.annotation) if parameter else ()
+    if parameter is None or tier not in offered:
+        wanted = f"one of {', '.join(offered)}" if offered else "none, as this recipe has one size"
+        raise UserError(f"--tier: {name} expects {wanted}; got {tier!r}")
+    experiment = recipe(tier=tier)
+    return experiment if tier == parameter.default else replace(experiment, name=f"{name}-{tier}")
 
 
 def with_data(experiment: Experiment[Any, Any], data: str | None) -> Experiment[Any, Any]:
