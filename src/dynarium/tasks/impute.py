@@ -35,7 +35,7 @@ class Impute:
         observe_first: First frames that are always observed.
         split: Split to ask about.
         sequences: Ask about so many sequences; ``None``: all.
-        batch_size: Sequences at a time.
+        batch_size: Sequences at a time; larger ones leave the cache of a CPU.
         shown: Sequences kept for pictures, at the random p nearest to 0.5.
         seed: Seed of the masks.
     """
@@ -46,7 +46,7 @@ class Impute:
     observe_first: int = 4
     split: str = "test"
     sequences: int | None = None
-    batch_size: int = 128
+    batch_size: int = 32
     shown: int = 6
     seed: int = 0
 
