@@ -341,11 +341,12 @@ class PixelRNN(nn.Module):
         video, mask = seen_frames(context, self.config.frame, _name(self.config))
         a, variance = self.posterior_of(video)
         b, t = a.shape[:2]
+        drawn = 1 if generator is None or not self.config.variational else samples
 
         def repeated(x: Tensor) -> Tensor:
-            return x.expand(samples, *x.shape).flatten(0, 1)
+            return x.expand(drawn, *x.shape).flatten(0, 1)
 
-        noise = a.new_zeros(samples * b, t + horizon, a.shape[-1])
+        noise = a.new_zeros(drawn * b, t + horizon, a.shape[-1])
         if generator is not None:
             noise.normal_(generator=generator)
         a = repeated(a) + repeated(variance).sqrt() * noise[:, :t]
@@ -360,7 +361,8 @@ class PixelRNN(nn.Module):
             mean, spread = self._moments(self.predictor(hidden))
             past = mean + spread.sqrt() * noise[:, t + i, None]
             rolled.append(past)
-        return self.frames(torch.cat(rolled, dim=1)).unflatten(0, (samples, b))
+        frames = self.frames(torch.cat(rolled, dim=1)).unflatten(0, (drawn, b))
+        return frames.expand(samples, *frames.shape[1:])
 
 
 def _mean(values: Float[Tensor, "b t"], mask: Bool[Tensor, "b t"] | None) -> Float[Tensor, ""]:
