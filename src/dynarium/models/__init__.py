@@ -11,11 +11,13 @@ from dynarium.registry import Registry
 MODELS = Registry(
     "model",
     {
+        "ae-rnn": "dynarium.models.pixel_rnn:ae_rnn",
         "kvae": "dynarium.models.kvae:KVAEConfig",
         "per-task": "dynarium.models.per_task:PerTaskConfig",
         "slds": "dynarium.models.slds:SLDSConfig",
         "slvm": "dynarium.models.slvm:SLVMConfig",
         "switching-kvae": "dynarium.models.switching_kvae:SwitchingKVAEConfig",
+        "vae-rnn": "dynarium.models.pixel_rnn:vae_rnn",
     },
 )
 

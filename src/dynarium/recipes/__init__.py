@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 RECIPES = Registry(
     "recipe",
     {
+        "ae-rnn-fraccaro2017": "dynarium.recipes.kvae_baselines:ae_rnn_fraccaro2017",
         "kvae-demo": "dynarium.recipes.kvae:kvae_demo",
         "kvae-fraccaro2017": "dynarium.recipes.kvae:kvae_fraccaro2017",
         "kvae-gravity": "dynarium.recipes.kvae:kvae_gravity",
@@ -45,6 +46,7 @@ RECIPES = Registry(
         "slvm-gravity16-per-task": "dynarium.recipes.slvm:slvm_gravity16_per_task",
         "slvm-mixed-physics": "dynarium.recipes.slvm:slvm_mixed_physics",
         "slvm-mixed-physics-global": "dynarium.recipes.slvm:slvm_mixed_physics_global",
+        "vae-rnn-fraccaro2017": "dynarium.recipes.kvae_baselines:vae_rnn_fraccaro2017",
     },
 )
 
@@ -54,6 +56,8 @@ PAPERS = Registry(
         "kvae-fraccaro2017": "dynarium.recipes.kvae:FRACCARO2017",
         "kvae-annealed": "dynarium.recipes.kvae:ANNEALED",
         "skvae-fraccaro2017": "dynarium.recipes.kvae:FRACCARO2017",
+        "ae-rnn-fraccaro2017": "dynarium.recipes.kvae_baselines:AE_RNN",
+        "vae-rnn-fraccaro2017": "dynarium.recipes.kvae_baselines:VAE_RNN",
     },
 )
 """Recipe -> the rows its paper printed, with the method, metric and condition names of our own rows."""
