@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from dynarium.models.pixel_rnn import PixelRNNConfig
-from dynarium.recipes.experiment import Experiment
+from dynarium.recipes.experiment import Experiment, Tier
 from dynarium.recipes.kvae import FRACCARO2017, kvae_fraccaro2017
 from dynarium.systems.ball import BouncingBall
 from dynarium.types import Row
@@ -11,7 +11,7 @@ from dynarium.types import Row
 PixelRNNExperiment = Experiment[PixelRNNConfig, BouncingBall]
 
 
-def ae_rnn_fraccaro2017() -> PixelRNNExperiment:
+def ae_rnn_fraccaro2017(tier: Tier = "paper") -> PixelRNNExperiment:
     """Fraccaro, Kamronn, Paquet & Winther (2017), figure 3: the AE-RNN baseline.
 
     Paper: arXiv:1710.05741, section 5.1 and figure 3. Expected: fraction of wrong pixels on missing frames, random p = .2 / .5
@@ -21,10 +21,10 @@ def ae_rnn_fraccaro2017() -> PixelRNNExperiment:
     known to us. Command: ``dynarium reproduce ae-rnn-fraccaro2017 --seeds 0 1 2``; a step costs about 1.6 times that of the
     KVAE, as predictions are decoded too.
     """
-    return _baseline("ae-rnn-fraccaro2017", PixelRNNConfig())
+    return _baseline("ae-rnn-fraccaro2017", PixelRNNConfig(), tier)
 
 
-def vae_rnn_fraccaro2017() -> PixelRNNExperiment:
+def vae_rnn_fraccaro2017(tier: Tier = "paper") -> PixelRNNExperiment:
     """Fraccaro, Kamronn, Paquet & Winther (2017), figure 3: the VAE-RNN baseline.
 
     Paper: arXiv:1710.05741, section 5.1 and figure 3. Expected: fraction of wrong pixels on missing frames, random p = .2 / .5
@@ -32,12 +32,12 @@ def vae_rnn_fraccaro2017() -> PixelRNNExperiment:
     ``filter``, as it sees the past only. Settings as in ``ae_rnn_fraccaro2017``. Command: ``dynarium reproduce
     vae-rnn-fraccaro2017 --seeds 0 1 2``; a step costs about that of the KVAE.
     """
-    return _baseline("vae-rnn-fraccaro2017", PixelRNNConfig(variational=True))
+    return _baseline("vae-rnn-fraccaro2017", PixelRNNConfig(variational=True), tier)
 
 
-def _baseline(name: str, model: PixelRNNConfig) -> PixelRNNExperiment:
+def _baseline(name: str, model: PixelRNNConfig, tier: Tier) -> PixelRNNExperiment:
     """Return the KVAE's experiment with this model in its place."""
-    base = kvae_fraccaro2017()
+    base = kvae_fraccaro2017(tier)
     return Experiment(
         name=name, world=base.world, data=base.data, model=model, training=base.training, tasks=base.tasks
     )
