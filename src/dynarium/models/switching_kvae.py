@@ -43,8 +43,8 @@ from dynarium.nn.conv import ConvEncoder, SubpixelDecoder
 from dynarium.nn.frames import as_float
 from dynarium.objectives.likelihoods import gaussian_log_likelihood
 from dynarium.objectives.schedules import Schedule, Staircase
-from dynarium.ssm import apply, kalman_filter, rts_smoother, square_root
-from dynarium.ssm.bank import BankStep, bank_ahead, bank_update, filter_bank, stacked
+from dynarium.ssm import apply, kalman_filter, square_root
+from dynarium.ssm.bank import BankStep, bank_ahead, bank_predictions, bank_update, filter_bank, smooth_bank, stacked
 from dynarium.ssm.discrete import viterbi
 from dynarium.ssm.mean_field import Regimes, collapse, mean_field_bound, mixture_mean
 from dynarium.ssm.tilted import TiltedChain, relaxed_path
@@ -122,29 +122,24 @@ class SwitchingKVAEConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Tracked:
-    """What the bank of filters knows at every step: the chain it ran on, and the present collapsed to one Gaussian.
+    """What the bank of filters knows at every step, and the chain of the regimes with what tilts it.
 
     Attributes:
-        log_likelihood: log p(a_t | a_1 .. a_{t-1}) of the collapsed model; 0 where hidden.
-        weights: q(s_t | psi_1 .. psi_t); ``chain`` holds the chain and psi.
-        mean: E[z_t | a_1 .. a_t], with its ``cov``.
+        chain: Its potentials are the bank's less their maximum: q ignores a constant, rounding does not.
+        bank: Weights and moments of the filter; log p(a_t | a_1 .. a_{t-1}), 0 where a_t is hidden.
         memory: The last state of the GRU; ``None`` without one.
     """
 
     chain: TiltedChain
-    log_likelihood: Float[Tensor, "b t"]
-    weights: Float[Tensor, "b t k"]
-    mean: Float[Tensor, "b t n"]
-    cov: Float[Tensor, "b t n n"]
+    bank: BankStep
     memory: Float[Tensor, "b d"] | None
 
     @staticmethod
     def of(bank: BankStep, log_initial: Tensor, log_transition: Tensor, memory: Tensor | None) -> "Tracked":
-        """Return what the bank knows; potentials less their maximum, as q ignores a constant and rounding does not."""
+        """Return the bank's knowledge and its chain."""
         potential = bank.potential - bank.potential.detach().amax(-1, keepdim=True)
         chain = TiltedChain(log_initial=log_initial, log_transition=log_transition, potential=potential)
-        known = {name: getattr(bank, name) for name in ("log_likelihood", "weights", "mean", "cov")}
-        return Tracked(chain=chain, memory=memory, **known)
+        return Tracked(chain=chain, bank=bank, memory=memory)
 
 
 class SwitchingKVAE(nn.Module):
@@ -157,7 +152,10 @@ class SwitchingKVAE(nn.Module):
         self.encoder = ConvEncoder(config.frame, config.channels)
         self.posterior = nn.Linear(self.encoder.width, 2 * p)
         self.decoder = SubpixelDecoder(p, config.frame, config.channels)
-        self.A = nn.Parameter(torch.eye(n) + config.spread * torch.randn(k, n, n))
+        straight = torch.eye(n)
+        if n >= 2 * p:  # what is seen, its velocity, and the rest
+            straight[:p, p : 2 * p] += torch.eye(p)
+        self.A = nn.Parameter(straight + config.spread * torch.randn(k, n, n))
         push = [0.05 * torch.randn(k, n, config.control)] if config.control else []
         push += [torch.randn(k, n, 1)] if config.offset else []
         self.B = nn.Parameter(torch.cat(push, -1)) if push else None
@@ -240,7 +238,9 @@ class SwitchingKVAE(nn.Module):
         for i in range(t):
             if i > 0:
                 prior = (steps[-1].weights[:, None] @ transitions[-1].exp())[:, 0]
-                mean, cov = bank_ahead(regimes, steps[-1].mean, steps[-1].cov, None if control is None else control[:, i])
+                mean, cov = bank_ahead(
+                    regimes, steps[-1].mean, steps[-1].cov, None if control is None else control[:, i]
+                )
             seen = mask[:, i]
             read = torch.where(seen[:, None], a[:, i], mixture_mean(prior, apply(regimes.C, mean)))
             memory, state = self.memory(read[:, None], state)
@@ -249,22 +249,6 @@ class SwitchingKVAE(nn.Module):
             transitions.append(self._transition(memory, b, 1)[:, 0])
         log_transition = torch.stack(transitions, 1)[:, :-1]
         return Tracked.of(stacked(steps), log_initial, log_transition, None if state is None else state[0])
-
-    def _emissions(
-        self, a: Tensor, mask: Tensor | None, action: Tensor | None, tracked: Tracked
-    ) -> tuple[Float[Tensor, "b t p"], Float[Tensor, "b t p"]]:
-        """Return E[a_t | a_1 .. a_{t-1}] and E[C_s z_t | a_1 .. a_t] of the bank, all steps at once."""
-        (b, t, _), regimes, control, chain = a.shape, self.matrices(), self._control(action, a), tracked.chain
-        k = chain.log_initial.shape[0]
-        ahead = bank_ahead(regimes, tracked.mean[:, :-1], tracked.cov[:, :-1], None if control is None else control[:, 1:])
-        start = self.m0.expand(b, 1, k, -1), self.P0.expand(b, 1, k, -1, -1)
-        mean, cov = (torch.cat(parts, 1) for parts in zip(start, ahead, strict=True))
-        prior = (tracked.weights[:, :-1, None] @ chain.log_transition.exp())[:, :, 0]
-        prior = torch.cat([chain.log_initial.exp().expand(b, 1, k), prior], 1)
-        seen = None if mask is None else mask.flatten()
-        _, means = bank_update(regimes, *(x.flatten(0, 1) for x in (prior, mean, cov, a)), seen)
-        expected = mixture_mean(prior, apply(regimes.C, mean))
-        return expected, mixture_mean(tracked.weights, apply(regimes.C, means.unflatten(0, (b, t))))
 
     def _control(self, action: Tensor | None, like: Float[Tensor, "b t p"]) -> Float[Tensor, "b t a"] | None:
         """Return what B acts on: the action that leads into step t (none: 0) and 1 for the offset; ``None`` without B."""
@@ -303,7 +287,7 @@ class SwitchingKVAE(nn.Module):
                 q = tracked.chain.posterior()
                 divergence = tracked.chain.divergence(q)
             if config.regimes == "filter":
-                log_a = tracked.log_likelihood.sum(1) + divergence
+                log_a = tracked.bank.log_likelihood.sum(1) + divergence
             elif training and config.regimes == "gumbel-softmax":
                 system = collapse(self.matrices(), relaxed_path(q, config.tau(step)))
                 log_a = kalman_filter(system, a, mask=mask, u=control).log_likelihood.sum(1)
@@ -329,25 +313,31 @@ class SwitchingKVAE(nn.Module):
 
         ``a`` is encoded, or predicted where missing; ``a_filter`` and ``a_smooth`` are expected emissions; ``weights`` are the
         marginals of the regimes given all that is observed, ``weights_filter`` given the past and present. The filter is the
-        bank's, so that nothing in it depends on later frames; the smoother is that of the expected matrices.
+        bank's, so that nothing in it depends on later frames; the smoother goes back over the same Gaussians.
         """
         video, mask = seen_frames(batch, self.config.frame, "switching-kvae")
         a, _ = self.posterior_of(video)
         with torch.autocast(a.device.type, enabled=False):  # small matrices want float32
             tracked = self.track(a, mask, batch.action)
             weights = tracked.chain.posterior().probability
-            expected, emitted = self._emissions(a, mask, batch.action, tracked)
-            system = collapse(self.matrices(), weights)
-            forward = kalman_filter(system, a, mask=mask, u=self._control(batch.action, a))
-            smoothed = rts_smoother(system, forward)
+            regimes, known, chain = self.matrices(), tracked.bank, tracked.chain
+            control = self._control(batch.action, a)
+            steps = chain.log_initial.exp(), chain.log_transition.exp()
+            expected = bank_predictions(regimes, known, *steps, control)
+            smoothed = smooth_bank(regimes, known, expected)
+            predicted = mixture_mean(expected.prior, apply(regimes.C, expected.mean))
+            parts = (x.flatten(0, 1) for x in (expected.prior, expected.mean, expected.cov, a))
+            _, each = bank_update(regimes, *parts, None if mask is None else mask.flatten())
+            emitted = mixture_mean(known.weights, apply(regimes.C, each.unflatten(0, a.shape[:2])))
+            a_smooth = mixture_mean(weights, apply(regimes.C, smoothed.mean[:, :, None]))
         return {
-            "a": a if mask is None else torch.where(mask[..., None], a, expected),
+            "a": a if mask is None else torch.where(mask[..., None], a, predicted),
             "a_filter": emitted,
-            "a_smooth": apply(system.C, smoothed.mean),
-            "z_filter": tracked.mean,
+            "a_smooth": a_smooth,
+            "z_filter": known.mean,
             "z_smooth": smoothed.mean,
             "weights": weights,
-            "weights_filter": tracked.weights,
+            "weights_filter": known.weights,
         }
 
     @torch.no_grad()
@@ -405,9 +395,9 @@ class SwitchingKVAE(nn.Module):
                 weights = F.one_hot(weights.multinomial(1, generator=generator)[:, 0], weights.shape[1]).to(weights)
             return weights
 
-        z, cov = repeated(tracked.mean[:, -1]), repeated(tracked.cov[:, -1])
+        z, cov = repeated(tracked.bank.mean[:, -1]), repeated(tracked.bank.cov[:, -1])
         z = z + apply(square_root(cov), noise(z))
-        weights = drawn(repeated(tracked.weights[:, -1]))
+        weights = drawn(repeated(tracked.bank.weights[:, -1]))
         memory = None if tracked.memory is None else repeated(tracked.memory)[:, None]
         pushes = z.new_zeros(len(z), horizon, self.config.control) if actions is None else repeated(actions)
         pushes = F.pad(pushes, (0, int(self.config.offset)), value=1.0)
@@ -421,4 +411,3 @@ class SwitchingKVAE(nn.Module):
             memory = None if memory is None or self.memory is None else self.memory(a[:, None], memory[:, 0][None])[0]
             rolled.append(a)
         return self.frames(torch.stack(rolled, dim=1)).unflatten(0, (samples, -1))
-

@@ -14,8 +14,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dynarium.ssm.mean_field import Regimes, moment_match
-from dynarium.ssm.model import apply, update_step
+from dynarium.ssm.filtering import Filtered
+from dynarium.ssm.mean_field import Regimes, mixed, moment_match
+from dynarium.ssm.model import LinearGaussian, apply, update_step
+from dynarium.ssm.smoothing import Smoothed, rts_smoother
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +69,7 @@ def bank_update(
     joint = (prior + 1e-20).log() + potential
     weights = joint.softmax(1)
     centre, spread = moment_match(weights, means, covs)
-    step = BankStep(
-        potential=potential, log_likelihood=joint.logsumexp(1), weights=weights, mean=centre, cov=spread
-    )
+    step = BankStep(potential=potential, log_likelihood=joint.logsumexp(1), weights=weights, mean=centre, cov=spread)
     return step, means
 
 
@@ -89,21 +89,21 @@ def filter_bank(
         w_t(k) = c w_t|t-1(k) exp psi_t(k),  w_t|t-1(j) = sum_i w_{t-1}(i) p(j | i)
         m_t, P_t: moments of the mixture of the updated states
 
-    Differentiable once, potentials and log-likelihood only, in everything but R, m0 and P0. On the CPU a compiled sweep with its adjoint written out,
-    elsewhere step by step.
+    Potentials and log-likelihood are differentiable once, in everything but R, m0 and P0. On the CPU a compiled sweep with
+    its adjoint written out, elsewhere step by step.
 
     Args:
         regimes: The matrices of every regime.
         y: Observations.
         initial: p(s_1).
-        transition: Entry t of row i and column j is p(s_{t+1} = j | s_t = i) .. of every step but the first.
+        transition: p(s_{t+1} = j | s_t = i) in row i and column j, for t = 1 .. T-1.
         mask: True where observed.
         u: Controls; entry t leads into step t.
         tilt: Added to the potentials, hidden steps included.
     """
     b, t, _ = y.shape
     k, n = regimes.A.shape[:2]
-    if y.device.type != "cpu":
+    if not _compiles(y):
         return _step_by_step(regimes, y, initial, transition, mask, u, tilt)
     push = y.new_zeros(()).expand(b, t, k, n)
     if regimes.B is not None and u is not None:
@@ -112,8 +112,61 @@ def filter_bank(
     tilt = y.new_zeros(()).expand(b, t, k) if tilt is None else tilt
     seen = torch.ones(b, t, dtype=torch.bool) if mask is None else mask
     inputs = y, regimes.A, regimes.C, Q, push, initial, F.pad(transition, (0, 0, 0, 0, 1, 0)), tilt
-    potential, log_likelihood, weights, mean, cov = BankOperation.apply(seen, regimes.R, regimes.m0, regimes.P0, *inputs)
+    potential, log_likelihood, weights, mean, cov = BankOperation.apply(
+        seen, regimes.R, regimes.m0, regimes.P0, *inputs
+    )
     return BankStep(potential=potential, log_likelihood=log_likelihood, weights=weights, mean=mean, cov=cov)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What the bank expects of every step from the steps before.
+
+    Attributes:
+        prior: p(s_t | y_1 .. y_{t-1}).
+        mean: Of the state under every regime, with its ``cov``.
+    """
+
+    prior: Float[Tensor, "b t k"]
+    mean: Float[Tensor, "b t k n"]
+    cov: Float[Tensor, "b t k n n"]
+
+
+def bank_predictions(
+    regimes: Regimes,
+    known: BankStep,
+    initial: Float[Tensor, " k"],
+    transition: Float[Tensor, "b s k k"],
+    u: Float[Tensor, "b t a"] | None = None,
+) -> Predictions:
+    """Return what a bank that has run expected of every step, all steps at once; the arguments are those it ran with."""
+    (b, _, k), n = known.weights.shape, known.mean.shape[-1]
+    ahead = bank_ahead(regimes, known.mean[:, :-1], known.cov[:, :-1], None if u is None else u[:, 1:])
+    start = regimes.m0.expand(b, 1, k, n), regimes.P0.expand(b, 1, k, n, n)
+    mean, cov = (torch.cat(parts, 1) for parts in zip(start, ahead, strict=True))
+    prior = (known.weights[:, :-1, None] @ transition)[:, :, 0]
+    return Predictions(prior=torch.cat([initial.expand(b, 1, k), prior], 1), mean=mean, cov=cov)
+
+
+def smooth_bank(regimes: Regimes, known: BankStep, expected: Predictions) -> Smoothed:
+    """Smooth the Gaussians of the bank, backwards from the last step (Rauch, Tung & Striebel 1965).
+
+    The bank holds every prediction for the Gaussian with the moments of the mixture; its covariance with the state
+    before is ``E[A_s] P_{t-1}``, and the spread between the regimes counts as noise of the transition, so that where the
+    regime is unsure the later observations weigh more. Exact for one regime.
+    """
+    A = mixed(expected.prior, regimes.A)
+    mean, cov = moment_match(expected.prior, expected.mean, expected.cov)
+    before = torch.cat([torch.zeros_like(known.cov[:, :1]), known.cov[:, :-1]], 1)
+    Q = cov - A @ before @ A.mT
+    model = LinearGaussian(A=A, C=regimes.C[0], Q=Q, R=regimes.R, m0=regimes.m0, P0=regimes.P0)
+    moments = {"mean": known.mean, "cov": known.cov, "predicted_mean": mean, "predicted_cov": cov}
+    return rts_smoother(model, Filtered(**moments, log_likelihood=known.log_likelihood))
+
+
+def _compiles(y: Tensor) -> bool:
+    """Return whether the compiled sweep can run here."""
+    return y.device.type == "cpu" and y.dtype in (torch.float32, torch.float64)
 
 
 def _step_by_step(

@@ -1,6 +1,6 @@
 """A bank of Kalman filters, one step of every regime from a common past, and its adjoint, as compiled sweeps over time.
 
-Tiles and their layout are those of ``sweeps.py``: ``[i, j, lane]``, and here ``[regime, i, j, lane]``. What is shared by all
+Tiles and their layout are those of ``tiles.py``: ``[i, j, lane]``, and here ``[regime, i, j, lane]``. What is shared by all
 sequences comes with one sequence, ``[1, k, i, j]``.
 """
 
@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from dynarium.ssm.sweeps import (
+from dynarium.ssm.tiles import (
     LANES,
     condition,
     decorrelate,
@@ -69,7 +69,11 @@ def bank_sweep(y, A, C, Q, R, push, initial, transition, tilt, m0, P0, seen, psi
     fixed = np.empty((2, K, n, n, LANES), dtype)
     a, q = fixed[0], fixed[1]
     C_all, r_all = np.empty((K, p, n, LANES), dtype), np.empty((p, p, LANES), dtype)
-    Pk, mk, pushes = np.empty((K, n, n, LANES), dtype), np.empty((K, n, 1, LANES), dtype), np.empty((K, n, LANES), dtype)
+    Pk, mk, pushes = (
+        np.empty((K, n, n, LANES), dtype),
+        np.empty((K, n, 1, LANES), dtype),
+        np.empty((K, n, LANES), dtype),
+    )
     square = np.empty((2, n, n, LANES), dtype)
     P, AP = square[0], square[1]
     c, r = np.empty((p, n, LANES), dtype), np.empty((p, p, LANES), dtype)
@@ -105,7 +109,9 @@ def bank_sweep(y, A, C, Q, R, push, initial, transition, tilt, m0, P0, seen, psi
                 condition(Pk[k], mk[k], c, e, r, s, h, gain, half)
                 for i in range(p):
                     for v in range(e.shape[2]):
-                        psi[k, 0, v] -= half * (here[0, 0, v] * log2pi + np.log(s[i, 0, v]) + e[i, 0, v] ** 2 / s[i, 0, v])
+                        psi[k, 0, v] -= half * (
+                            here[0, 0, v] * log2pi + np.log(s[i, 0, v]) + e[i, 0, v] ** 2 / s[i, 0, v]
+                        )
             top[:] = psi[:1]
             for k in range(1, K):
                 np.maximum(top[0], psi[k], top[0])
@@ -147,14 +153,27 @@ def bank_adjoint_sweep(
     half, two = dtype.type(0.5), dtype.type(2)
     fixed = np.empty((6, K, n, n, LANES), dtype)
     a, q, P_plus, P_pred, gAs, gQs = fixed[0], fixed[1], fixed[2], fixed[3], fixed[4], fixed[5]
-    C_all, gCs, r_all = np.empty((K, p, n, LANES), dtype), np.empty((K, p, n, LANES), dtype), np.empty((p, p, LANES), dtype)
+    C_all, gCs, r_all = (
+        np.empty((K, p, n, LANES), dtype),
+        np.empty((K, p, n, LANES), dtype),
+        np.empty((p, p, LANES), dtype),
+    )
     gains, inverses = np.empty((K, n, p, LANES), dtype), np.empty((K, p, p, LANES), dtype)
     means = np.empty((3, K, n, 1, LANES), dtype)
     m_plus, m_pred, apart = means[0], means[1], means[2]
     alphas = np.empty((K, p, 1, LANES), dtype)
     pushes = np.empty((K, n, LANES), dtype)
     square = np.empty((8, n, n, LANES), dtype)
-    P, AP, gP, before, J, G, W, X = square[0], square[1], square[2], square[3], square[4], square[5], square[6], square[7]
+    P, AP, gP, before, J, G, W, X = (
+        square[0],
+        square[1],
+        square[2],
+        square[3],
+        square[4],
+        square[5],
+        square[6],
+        square[7],
+    )
     wide = np.empty((3, p, n, LANES), dtype)
     c, cd, KG = wide[0], wide[1], wide[2]
     small = np.empty((4, p, p, LANES), dtype)
@@ -165,9 +184,14 @@ def bank_adjoint_sweep(
     )  # fmt: skip
     short = np.empty((5, p, 1, LANES), dtype)
     e, s, kappa, gr, gys = short[0], short[1], short[2], short[3], short[4]
-    here, mean, ll, gl = np.empty((1, 1, LANES), dtype), np.empty((1, 1, LANES), dtype), np.empty((1, 1, LANES), dtype), np.empty((1, 1, LANES), dtype)
+    here, mean, ll, gl = (
+        np.empty((1, 1, LANES), dtype),
+        np.empty((1, 1, LANES), dtype),
+        np.empty((1, 1, LANES), dtype),
+        np.empty((1, 1, LANES), dtype),
+    )
     several = np.empty((6, K, 1, LANES), dtype)
-    psi, w, gw, gprior, l, w_before = several[0], several[1], several[2], several[3], several[4], several[5]
+    psi, w, gw, gprior, lift, w_before = several[0], several[1], several[2], several[3], several[4], several[5]
     T, gT = np.empty((K, K, LANES), dtype), np.empty((K, K, LANES), dtype)
     load_regimes(a, A)
     load_regimes(q, Q)
@@ -185,7 +209,7 @@ def bank_adjoint_sweep(
             load(psi, psis, start, t)
             load(ll, lls, start, t)
             load(gl, glls, start, t)
-            load(l, gpsis, start, t)
+            load(lift, gpsis, start, t)
             load(u, ms, start, t)
             if t > 0:
                 load(m, ms, start, t - 1)
@@ -237,8 +261,8 @@ def bank_adjoint_sweep(
                     # the weight is prior exp(psi - ll)
                     reach = gw[k, 0, v] - mean[0, 0, v] + gl[0, 0, v]
                     gprior[k, 0, v] = np.exp(psi[k, 0, v] - ll[0, 0, v]) * reach
-                    l[k, 0, v] += w[k, 0, v] * reach
-            store(gtilt, l, start, t)
+                    lift[k, 0, v] += w[k, 0, v] * reach
+            store(gtilt, lift, start, t)
             gys[:] = 0
             gm_before[:] = 0
             before[:] = 0
@@ -258,13 +282,13 @@ def bank_adjoint_sweep(
                 set_tn(kappa, gains[k], g)
                 for i in range(p):
                     for v in range(w.shape[2]):
-                        gr[i, 0, v] = kappa[i, 0, v] - l[k, 0, v] * alphas[k, i, 0, v]
+                        gr[i, 0, v] = kappa[i, 0, v] - lift[k, 0, v] * alphas[k, i, 0, v]
                         gys[i, 0, v] += gr[i, 0, v]
                     for j in range(p):
                         for v in range(w.shape[2]):
                             both = kappa[i, 0, v] * alphas[k, j, 0, v] + alphas[k, i, 0, v] * kappa[j, 0, v]
                             surprise = alphas[k, i, 0, v] * alphas[k, j, 0, v] - inverses[k, i, j, v]
-                            S[i, j, v] = half * (l[k, 0, v] * surprise - both)
+                            S[i, j, v] = half * (lift[k, 0, v] * surprise - both)
                 # C: alpha (Pp g)' - gr mp' + 2 S C Pp - 2 K' G P
                 set_nn(h, P_pred[k], g)
                 set_nn(cd, S, c)
@@ -274,9 +298,7 @@ def bank_adjoint_sweep(
                     for j in range(n):
                         for v in range(w.shape[2]):
                             gCs_k[i, j, v] += (
-                                two * KG[i, j, v]
-                                + alphas[k, i, 0, v] * h[j, 0, v]
-                                - gr[i, 0, v] * m_pred[k, j, 0, v]
+                                two * KG[i, j, v] + alphas[k, i, 0, v] * h[j, 0, v] - gr[i, 0, v] * m_pred[k, j, 0, v]
                             )
                 set_tn(KG, gains[k], G)
                 set_nn(cd, KG, P_plus[k])

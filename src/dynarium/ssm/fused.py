@@ -1,7 +1,6 @@
 """The compiled sweeps from tensors to tensors."""
 
 import functools
-import inspect
 import itertools
 import threading
 from collections.abc import Callable
@@ -11,7 +10,7 @@ import numba
 import torch
 from torch import Tensor
 
-from dynarium.ssm import bank_sweeps, sweeps
+from dynarium.ssm import bank_sweeps, sweeps, tiles
 
 # A thread costs some fifty microseconds to start, a step of a sequence about one.
 STEPS_PER_THREAD = 2048
@@ -22,7 +21,7 @@ def compiled(sweep: Callable[..., Any], dtype: str, ranks: tuple[int, ...]) -> C
     """Compile a sweep for arrays of any strides, once; arrays of rank 3 are masks."""
     number = {"float32": numba.float32, "float64": numba.float64}[dtype]
     arrays = [numba.types.Array(number if rank == 4 else numba.boolean, rank, "A") for rank in ranks]
-    return numba.njit((*arrays, numba.intp, numba.intp), **sweeps.OPTIONS)(inspect.unwrap(sweep))
+    return numba.njit((*arrays, numba.intp, numba.intp), **tiles.OPTIONS)(tiles.stamped(sweep))
 
 
 def run(sweep: Callable[..., Any], *tensors: Tensor) -> bool:
@@ -30,9 +29,9 @@ def run(sweep: Callable[..., Any], *tensors: Tensor) -> bool:
     arrays = [x.detach().numpy() for x in tensors]
     function = compiled(sweep, str(arrays[0].dtype), tuple(x.ndim for x in arrays))
     b, t = arrays[0].shape[:2]
-    blocks = -(-b // sweeps.LANES)
+    blocks = -(-b // tiles.LANES)
     threads = max(1, min(torch.get_num_threads(), blocks, b * t // STEPS_PER_THREAD))
-    edges = [sweeps.LANES * (blocks * i // threads) for i in range(threads)] + [b]
+    edges = [tiles.LANES * (blocks * i // threads) for i in range(threads)] + [b]
     if threads == 1:
         return function(*arrays, 0, b) is not False
     outcomes: list[bool] = []

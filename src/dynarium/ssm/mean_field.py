@@ -129,9 +129,9 @@ def mixture_mean(weights: Float[Tensor, "*b k"], values: Float[Tensor, "*b k n"]
 
 
 def moment_match(
-    weights: Float[Tensor, "b k"], mean: Float[Tensor, "b k n"], cov: Float[Tensor, "b k n n"]
-) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n n"]]:
+    weights: Float[Tensor, "*b k"], mean: Float[Tensor, "*b k n"], cov: Float[Tensor, "*b k n n"]
+) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b n n"]]:
     """Return mean and covariance of a mixture of Gaussians: ``m = E[m_k]``, ``E[P_k + (m_k - m)(m_k - m)']``."""
     centre = mixture_mean(weights, mean)
-    apart = mean - centre[:, None]
-    return centre, (weights[..., None, None] * (cov + apart[..., :, None] * apart[..., None, :])).sum(1)
+    apart = mean - centre[..., None, :]
+    return centre, (weights[..., None, None] * (cov + apart[..., :, None] * apart[..., None, :])).sum(-3)
