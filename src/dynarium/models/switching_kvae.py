@@ -9,13 +9,17 @@ where p(s_t = j | s_{t-1} = i, h) = softmax_j(T_ij + (V h)_j) and h_t = GRU(a_1 
 The posterior of the regimes is that chain, tilted at every observed step by potentials:
 
     q(s_1 .. s_T | a) = p(s_1 .. s_T) prod_t exp psi_t(s_t) / Z
-    psi_t(k) = log N(a_t; its prediction from a_1 .. a_{t-1} under regime k) + (g h_t)_k,    0 where a_t is hidden
+    psi_t(k) = log N(a_t; its prediction from a_1 .. a_{t-1} under regime k),    0 where a_t is hidden
 
 The predictions are those of a bank of Kalman filters, one step of each regime from a common past that is collapsed to one
-Gaussian (the generalised pseudo-Bayes filter of order 1: Ackerson & Fu 1970; Bar-Shalom et al. 2001, section 11.6); g is
-learned. Forward-backward gives Z, the marginals w_t and the divergence of whole paths, exactly:
+Gaussian (the generalised pseudo-Bayes filter of order 1: Ackerson & Fu 1970; Bar-Shalom et al. 2001, section 11.6).
+Forward-backward gives Z, the marginals w_t and the divergence of whole paths, exactly:
 
-    KL(q || p) = sum_t E_q[psi_t(s_t)] - log Z
+    KL(q || p) = sum_t E_q[psi_t(s_t)] - log Z,    log Z = sum_t log sum_k p(s_t = k | a_1 .. a_{t-1}) exp psi_t(k)
+
+Z is what training raises: a product of normalised densities of a_t given its past, so a density of a. It is that of the
+collapsed model, the one that filters, and only approximately that of the switching system, whose own past is a mixture
+of K^t Gaussians. With one regime the two are the same.
 
 A hidden frame tilts nothing: the chain alone speaks there, and a one-step prediction of a_t enters the GRU.
 """
@@ -42,7 +46,7 @@ from dynarium.models.pixels import (
 from dynarium.nn.conv import ConvEncoder, SubpixelDecoder
 from dynarium.nn.frames import as_float
 from dynarium.objectives.likelihoods import gaussian_log_likelihood
-from dynarium.objectives.schedules import Schedule, Staircase
+from dynarium.objectives.schedules import Constant, Schedule, Staircase
 from dynarium.ssm import apply, kalman_filter, square_root
 from dynarium.ssm.bank import BankStep, bank_ahead, bank_predictions, bank_update, filter_bank, smooth_bank, stacked
 from dynarium.ssm.discrete import viterbi
@@ -69,12 +73,16 @@ class SwitchingKVAEConfig:
         transition_variance: Q_k = transition_variance * I at the start; every regime learns its own by a Cholesky factor.
         initial_variance: P0 = initial_variance * I.
         transition: The next regime depends on the last (``markov``), and on the past pseudo-observations (``recurrent``).
-        sticky_p_stay: Probability of staying in a regime at the start; the transition matrix is learned.
+        sticky_p_stay: Probability of staying in a regime at the start; the transition matrix is learned. Where one regime
+            holds most of the probability from the start, it learns all, and the others are never tried.
         offset: Give every regime a constant push as well, z_t = A z_{t-1} + b + ..: a reflection at a wall needs one.
-        regimes: Training without the sum over paths. ``mean-field``: the exact bound of q(s) q(z). ``gumbel-softmax``:
-            log p(a | s) at one relaxed path drawn from q at temperature ``tau``; no bound.
+        regimes: What stands for log p(a) in training. ``filter``: the likelihood of the bank of filters. ``mean-field``: the
+            exact bound of q(s) q(z); its q has a learned potential (g h_t)_k as well. ``gumbel-softmax``: log p(a | s) at one
+            relaxed path drawn from that q at temperature ``tau``; no bound.
         tau: Temperature of the Gumbel-softmax (``tau_init``, times ``tau_decay_rate`` every epoch, down to ``tau_min``).
-        spread: Standard deviation of the entries of A_k about the identity at the start; regimes that are equal stay equal.
+        spread: Standard deviation of the entries of A_k about constant velocity at the start (about the identity if the
+            state is no twice as large as a); regimes that are equal stay equal.
+        split: How far apart the regimes are, from 0 (all at their mean: one linear system) to 1.
         reconstruction_weight: Weight of log p(x | a) in training; evaluation always uses 1.
         missing: Probability with which a frame is hidden in training, from frame ``observe_first`` on.
         observe_first: Number of first frames that training never hides.
@@ -98,6 +106,7 @@ class SwitchingKVAEConfig:
     regimes: Literal["filter", "mean-field", "gumbel-softmax"] = "filter"
     tau: Schedule = field(default_factory=lambda: Staircase(value=1.0, factor=0.995, every=156, floor=0.2))
     spread: float = 0.2
+    split: Schedule = Constant(value=1.0)
     reconstruction_weight: float = 0.3
     missing: float = 0.0
     observe_first: int = 3
@@ -195,10 +204,16 @@ class SwitchingKVAE(nn.Module):
 
     # ---- regimes ---------------------------------------------------------------------------------------------------
 
-    def matrices(self) -> Regimes:
-        """Return the matrices of every regime."""
-        root = self.log_root.tril(-1) + torch.diag_embed(self.log_root.diagonal(dim1=-2, dim2=-1).exp())
-        return Regimes(A=self.A, B=self.B, C=self.C, root=root, R=self.R, m0=self.m0, P0=self.P0)
+    def matrices(self, split: float = 1.0) -> Regimes:
+        """Return the matrices of every regime; at ``split`` below 1 drawn towards their mean."""
+
+        def drawn(each: Tensor) -> Tensor:
+            return each if split == 1.0 else torch.lerp(each.mean(0, keepdim=True), each, split)
+
+        log_root = drawn(self.log_root)
+        root = log_root.tril(-1) + torch.diag_embed(log_root.diagonal(dim1=-2, dim2=-1).exp())
+        B = None if self.B is None else drawn(self.B)
+        return Regimes(A=drawn(self.A), B=B, C=drawn(self.C), root=root, R=self.R, m0=self.m0, P0=self.P0)
 
     def _transition(self, memory: Float[Tensor, "b t d"] | None, b: int, t: int) -> Float[Tensor, "b t k k"]:
         """Return log p(s_{t+1} = j | s_t = i, h_t)."""
@@ -210,6 +225,7 @@ class SwitchingKVAE(nn.Module):
         a: Float[Tensor, "b t p"],
         mask: Bool[Tensor, "b t"] | None = None,
         action: Shaped[Tensor, "b t a"] | None = None,
+        split: float = 1.0,
     ) -> Tracked:
         """Run the bank of filters over the observed part of ``a``: the chain of the regimes, and what is known at each step.
 
@@ -217,19 +233,19 @@ class SwitchingKVAE(nn.Module):
         then predictions of the bank.
         """
         if self.memory is not None and mask is not None:
-            return self._track_hidden(a, mask, action)
+            return self._track_hidden(a, mask, action, split)
         b, t, _ = a.shape
         memory = None if self.memory is None else self.memory(a)[0]
         log_initial, log_transition = self.initial.log_softmax(-1), self._transition(memory, b, t)[:, :-1]
         tilt = None if self.evidence is None or memory is None else self.evidence(memory)
         options = {"mask": mask, "u": self._control(action, a), "tilt": tilt}
-        bank = filter_bank(self.matrices(), a, log_initial.exp(), log_transition.exp(), **options)
+        bank = filter_bank(self.matrices(split), a, log_initial.exp(), log_transition.exp(), **options)
         return Tracked.of(bank, log_initial, log_transition, None if memory is None else memory[:, -1])
 
-    def _track_hidden(self, a: Tensor, mask: Tensor, action: Tensor | None) -> Tracked:
+    def _track_hidden(self, a: Tensor, mask: Tensor, action: Tensor | None, split: float) -> Tracked:
         """Run the bank and the GRU together, step by step."""
         assert self.memory is not None
-        (b, t, _), regimes, control = a.shape, self.matrices(), self._control(action, a)
+        (b, t, _), regimes, control = a.shape, self.matrices(split), self._control(action, a)
         log_initial = self.initial.log_softmax(-1)
         prior, state = log_initial.exp().expand(b, -1), None
         k = prior.shape[1]
@@ -266,9 +282,10 @@ class SwitchingKVAE(nn.Module):
 
             -[w log p(x | a) - log q(a | x) + L(a) - KL(q(s | a) || p(s))],    one sample of a
 
-        Under ``regimes="mean-field"`` L(a) = log int exp E_q(s)[log p(a, z | s)] dz: with w = 1 a lower bound of log p(x).
-        Under ``"gumbel-softmax"`` L(a) = log p(a | y) at one relaxed path y. In eval mode L is the mean-field bound whatever
-        the option, w = 1, schedules are at their end, and the noise of a is fixed.
+        Under ``regimes="filter"`` L(a) = sum_t E_q[psi_t(s_t)], so that L - KL = log Z: with w = 1 a lower bound of log p(x)
+        under the collapsed model. Under ``"mean-field"`` L(a) = log int exp E_q(s)[log p(a, z | s)] dz: a lower bound under
+        the switching model itself. Under ``"gumbel-softmax"`` L(a) = log p(a | y) at one relaxed path y; in eval mode it is
+        the mean-field bound. In eval mode w = 1, schedules are at their end, and the noise of a is fixed.
         """
         config, training = self.config, self.training
         video, mask = seen_frames(batch, config.frame, "switching-kvae")
@@ -282,17 +299,18 @@ class SwitchingKVAE(nn.Module):
 
         with torch.autocast(a.device.type, enabled=False):  # small matrices want float32
             control = self._control(batch.action, a)
-            tracked = self.track(a, mask, batch.action)
+            split = config.split(step) if training else 1.0
+            tracked = self.track(a, mask, batch.action, split)
             with torch.set_grad_enabled(torch.is_grad_enabled() and config.regimes != "filter"):
                 q = tracked.chain.posterior()
                 divergence = tracked.chain.divergence(q)
             if config.regimes == "filter":
                 log_a = tracked.bank.log_likelihood.sum(1) + divergence
             elif training and config.regimes == "gumbel-softmax":
-                system = collapse(self.matrices(), relaxed_path(q, config.tau(step)))
+                system = collapse(self.matrices(split), relaxed_path(q, config.tau(step)))
                 log_a = kalman_filter(system, a, mask=mask, u=control).log_likelihood.sum(1)
             else:
-                log_a = mean_field_bound(self.matrices(), q.probability, a, mask, control)
+                log_a = mean_field_bound(self.matrices(split), q.probability, a, mask, control)
 
         observed = torch.ones_like(log_q) if mask is None else mask.to(log_q.dtype)
         count = observed.sum().clamp(min=1)
@@ -322,12 +340,12 @@ class SwitchingKVAE(nn.Module):
             weights = tracked.chain.posterior().probability
             regimes, known, chain = self.matrices(), tracked.bank, tracked.chain
             control = self._control(batch.action, a)
-            steps = chain.log_initial.exp(), chain.log_transition.exp()
-            expected = bank_predictions(regimes, known, *steps, control)
+            moves = chain.log_initial.exp(), chain.log_transition.exp()
+            expected = bank_predictions(regimes, known, *moves, control)
             smoothed = smooth_bank(regimes, known, expected)
             predicted = mixture_mean(expected.prior, apply(regimes.C, expected.mean))
-            parts = (x.flatten(0, 1) for x in (expected.prior, expected.mean, expected.cov, a))
-            _, each = bank_update(regimes, *parts, None if mask is None else mask.flatten())
+            prior, mean, cov, y = (x.flatten(0, 1) for x in (expected.prior, expected.mean, expected.cov, a))
+            _, each = bank_update(regimes, prior, mean, cov, y, None if mask is None else mask.flatten())
             emitted = mixture_mean(known.weights, apply(regimes.C, each.unflatten(0, a.shape[:2])))
             a_smooth = mixture_mean(weights, apply(regimes.C, smoothed.mean[:, :, None]))
         return {

@@ -198,7 +198,7 @@ class BankOperation(torch.autograd.Function):
     def forward(ctx: Any, seen: Tensor, R: Tensor, m0: Tensor, P0: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:  # noqa: D102
         from dynarium.ssm import fused  # Numba takes most of a second to import
 
-        outputs = fused.bank_forward(*inputs, R, m0, P0, seen)
+        outputs = fused.bank_forward((*inputs, R, m0, P0, seen))
         ctx.save_for_backward(*inputs, R, m0, P0, seen, *outputs)
         ctx.mark_non_differentiable(*outputs[2:])
         return outputs

@@ -101,11 +101,9 @@ def smoother_backward(
     return gA, gQ, gm.squeeze(-1), gP, gmp.squeeze(-1), gPp
 
 
-def bank_forward(
-    y: Tensor, A: Tensor, C: Tensor, Q: Tensor, push: Tensor, initial: Tensor, transition: Tensor, tilt: Tensor,
-    R: Tensor, m0: Tensor, P0: Tensor, seen: Tensor,
-) -> tuple[Tensor, ...]:  # fmt: skip
+def bank_forward(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Return potentials, log-likelihoods, weights, means and covariances of a bank of filters."""
+    y, A, C, Q, push, initial, transition, tilt, R, m0, P0, seen = inputs
     (b, t, _), (k, n) = y.shape, A.shape[:2]
     psi, ll, w, m, P = (y.new_empty(b, t, *size) for size in ((k, 1), (1, 1), (k, 1), (n, 1), (n, n)))
     shared = A[None], C[None], Q[None], R[None, None]
