@@ -266,7 +266,7 @@ def test_regimes_begin_alike_where_they_are_read_and_apart_where_they_move():
     """A state that one regime has learned must make sense to the others, or they are never tried."""
     model = SwitchingKVAEConfig().build()
     assert all(torch.equal(C, model.C[0]) for C in model.C) and torch.linalg.matrix_rank(model.C[0]) == 2
-    for i, j in itertools.combinations(range(5), 2):
+    for i, j in itertools.combinations(range(model.config.modes), 2):
         assert not torch.equal(model.A[i], model.A[j]) and not torch.equal(model.B[i], model.B[j])
 
 

@@ -46,7 +46,7 @@ from dynarium.models.pixels import (
 from dynarium.nn.conv import ConvEncoder, SubpixelDecoder
 from dynarium.nn.frames import as_float
 from dynarium.objectives.likelihoods import gaussian_log_likelihood
-from dynarium.objectives.schedules import Constant, Schedule, Staircase
+from dynarium.objectives.schedules import Schedule, Staircase
 from dynarium.ssm import apply, kalman_filter, square_root
 from dynarium.ssm.bank import BankStep, bank_ahead, bank_predictions, bank_update, filter_bank, smooth_bank, stacked
 from dynarium.ssm.discrete import viterbi
@@ -82,7 +82,6 @@ class SwitchingKVAEConfig:
         tau: Temperature of the Gumbel-softmax (``tau_init``, times ``tau_decay_rate`` every epoch, down to ``tau_min``).
         spread: Standard deviation of the entries of A_k about constant velocity at the start (about the identity if the
             state is no twice as large as a); regimes that are equal stay equal.
-        split: How far apart the regimes are, from 0 (all at their mean: one linear system) to 1.
         reconstruction_weight: Weight of log p(x | a) in training; evaluation always uses 1.
         missing: Probability with which a frame is hidden in training, from frame ``observe_first`` on.
         observe_first: Number of first frames that training never hides.
@@ -92,8 +91,8 @@ class SwitchingKVAEConfig:
     control: int = 0
     observation: int = 2
     state: int = 4
-    modes: int = 5
-    hidden: int = 50
+    modes: int = 9
+    hidden: int = 128
     channels: tuple[int, ...] = (32, 32, 32)
     likelihood: Likelihood = "bernoulli"
     pixel_variance: float = 0.1
@@ -101,12 +100,11 @@ class SwitchingKVAEConfig:
     transition_variance: float = 0.08
     initial_variance: float = 20.0
     transition: Literal["recurrent", "markov"] = "recurrent"
-    sticky_p_stay: float = 0.2
+    sticky_p_stay: float = 0.1
     offset: bool = True
     regimes: Literal["filter", "mean-field", "gumbel-softmax"] = "filter"
     tau: Schedule = field(default_factory=lambda: Staircase(value=1.0, factor=0.995, every=156, floor=0.2))
-    spread: float = 0.2
-    split: Schedule = Constant(value=1.0)
+    spread: float = 0.1
     reconstruction_weight: float = 0.3
     missing: float = 0.0
     observe_first: int = 3
@@ -204,16 +202,10 @@ class SwitchingKVAE(nn.Module):
 
     # ---- regimes ---------------------------------------------------------------------------------------------------
 
-    def matrices(self, split: float = 1.0) -> Regimes:
-        """Return the matrices of every regime; at ``split`` below 1 drawn towards their mean."""
-
-        def drawn(each: Tensor) -> Tensor:
-            return each if split == 1.0 else torch.lerp(each.mean(0, keepdim=True), each, split)
-
-        log_root = drawn(self.log_root)
-        root = log_root.tril(-1) + torch.diag_embed(log_root.diagonal(dim1=-2, dim2=-1).exp())
-        B = None if self.B is None else drawn(self.B)
-        return Regimes(A=drawn(self.A), B=B, C=drawn(self.C), root=root, R=self.R, m0=self.m0, P0=self.P0)
+    def matrices(self) -> Regimes:
+        """Return the matrices of every regime."""
+        root = self.log_root.tril(-1) + torch.diag_embed(self.log_root.diagonal(dim1=-2, dim2=-1).exp())
+        return Regimes(A=self.A, B=self.B, C=self.C, root=root, R=self.R, m0=self.m0, P0=self.P0)
 
     def _transition(self, memory: Float[Tensor, "b t d"] | None, b: int, t: int) -> Float[Tensor, "b t k k"]:
         """Return log p(s_{t+1} = j | s_t = i, h_t)."""
@@ -225,7 +217,6 @@ class SwitchingKVAE(nn.Module):
         a: Float[Tensor, "b t p"],
         mask: Bool[Tensor, "b t"] | None = None,
         action: Shaped[Tensor, "b t a"] | None = None,
-        split: float = 1.0,
     ) -> Tracked:
         """Run the bank of filters over the observed part of ``a``: the chain of the regimes, and what is known at each step.
 
@@ -233,19 +224,19 @@ class SwitchingKVAE(nn.Module):
         then predictions of the bank.
         """
         if self.memory is not None and mask is not None:
-            return self._track_hidden(a, mask, action, split)
+            return self._track_hidden(a, mask, action)
         b, t, _ = a.shape
         memory = None if self.memory is None else self.memory(a)[0]
         log_initial, log_transition = self.initial.log_softmax(-1), self._transition(memory, b, t)[:, :-1]
         tilt = None if self.evidence is None or memory is None else self.evidence(memory)
         options = {"mask": mask, "u": self._control(action, a), "tilt": tilt}
-        bank = filter_bank(self.matrices(split), a, log_initial.exp(), log_transition.exp(), **options)
+        bank = filter_bank(self.matrices(), a, log_initial.exp(), log_transition.exp(), **options)
         return Tracked.of(bank, log_initial, log_transition, None if memory is None else memory[:, -1])
 
-    def _track_hidden(self, a: Tensor, mask: Tensor, action: Tensor | None, split: float) -> Tracked:
+    def _track_hidden(self, a: Tensor, mask: Tensor, action: Tensor | None) -> Tracked:
         """Run the bank and the GRU together, step by step."""
         assert self.memory is not None
-        (b, t, _), regimes, control = a.shape, self.matrices(split), self._control(action, a)
+        (b, t, _), regimes, control = a.shape, self.matrices(), self._control(action, a)
         log_initial = self.initial.log_softmax(-1)
         prior, state = log_initial.exp().expand(b, -1), None
         k = prior.shape[1]
@@ -299,18 +290,17 @@ class SwitchingKVAE(nn.Module):
 
         with torch.autocast(a.device.type, enabled=False):  # small matrices want float32
             control = self._control(batch.action, a)
-            split = config.split(step) if training else 1.0
-            tracked = self.track(a, mask, batch.action, split)
+            tracked = self.track(a, mask, batch.action)
             with torch.set_grad_enabled(torch.is_grad_enabled() and config.regimes != "filter"):
                 q = tracked.chain.posterior()
                 divergence = tracked.chain.divergence(q)
             if config.regimes == "filter":
                 log_a = tracked.bank.log_likelihood.sum(1) + divergence
             elif training and config.regimes == "gumbel-softmax":
-                system = collapse(self.matrices(split), relaxed_path(q, config.tau(step)))
+                system = collapse(self.matrices(), relaxed_path(q, config.tau(step)))
                 log_a = kalman_filter(system, a, mask=mask, u=control).log_likelihood.sum(1)
             else:
-                log_a = mean_field_bound(self.matrices(split), q.probability, a, mask, control)
+                log_a = mean_field_bound(self.matrices(), q.probability, a, mask, control)
 
         observed = torch.ones_like(log_q) if mask is None else mask.to(log_q.dtype)
         count = observed.sum().clamp(min=1)
