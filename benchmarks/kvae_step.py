@@ -1,5 +1,8 @@
 """Milliseconds per KVAE training step, B=32, T=20, 32x32: this package against a plain transcription, in one run.
 
+The switching KVAE stands below, and under both what follows the encoder's a: networks of the mixture or the regimes, filter,
+likelihood and their gradients.
+
     python benchmarks/kvae_step.py [--steps 20]
 
 The transcription has the same networks and objective the way they are usually written: float32, contiguous memory, the
@@ -19,6 +22,8 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from dynarium.models.kvae import KVAE, KVAEConfig
+from dynarium.models.switching_kvae import SwitchingKVAE, SwitchingKVAEConfig
+from dynarium.ssm import kalman_filter
 from dynarium.training import keep_freed_memory
 from dynarium.types import SequenceBatch
 
@@ -79,7 +84,17 @@ def plain_loss(model: KVAE, video: Tensor) -> Tensor:
     return -(0.3 * log_x - log_q + log_z + log_a - posterior.log_prob(z).sum()) / (b * t)
 
 
-def timed(name: str, model: KVAE, loss, steps: int) -> float:
+def dynamics_loss(model: KVAE | SwitchingKVAE, a: Tensor) -> Tensor:
+    """Return -log p(a), as the training step computes it."""
+    if isinstance(model, SwitchingKVAE):
+        tracked = model.track(a)
+        with torch.no_grad():
+            tracked.chain.divergence(tracked.chain.posterior())
+        return -tracked.bank.log_likelihood.mean()
+    return -kalman_filter(model.linear_gaussian(model.dynamics(a)), a).log_likelihood.mean()
+
+
+def timed(name: str, model: KVAE | SwitchingKVAE, loss, steps: int, *, update: bool = True) -> float:
     """Time whole training steps (forward, backward, clipping, Adam), print and return the median in ms."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     times = []
@@ -87,8 +102,9 @@ def timed(name: str, model: KVAE, loss, steps: int) -> float:
         start = time.perf_counter()
         optimizer.zero_grad()
         loss().backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        optimizer.step()
+        if update:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+            optimizer.step()
         times.append(1e3 * (time.perf_counter() - start))
     times = times[3:]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -109,8 +125,8 @@ def main() -> None:
     print(f"torch {torch.__version__}, {options.threads} threads, B=32, T=20, 32x32, median of {options.steps} steps")
     print(f"{'':<44} {'ms':>8} {'min':>8} {'peak so far':>12}")
 
-    def ours(precision: torch.dtype | None, name: str) -> float:
-        model = KVAE(KVAEConfig())
+    def ours(precision: torch.dtype | None, name: str, config: KVAEConfig | SwitchingKVAEConfig) -> float:
+        model = config.build()
 
         def loss() -> Tensor:
             with torch.autocast("cpu", torch.bfloat16, enabled=precision is not None):
@@ -120,10 +136,20 @@ def main() -> None:
 
     model = KVAE(KVAEConfig()).to(memory_format=torch.contiguous_format)
     plain = timed("plain transcription, float32", model, lambda: plain_loss(model, video), options.steps)
-    ours(torch.bfloat16, "dynarium, bfloat16, memory not kept")
+    ours(torch.bfloat16, "dynarium, bfloat16, memory not kept", KVAEConfig())
     keep_freed_memory()  # what the trainer does
-    fast = ours(torch.bfloat16, "dynarium, bfloat16 autocast")
-    full = ours(None, "dynarium, float32")
+    fast = ours(torch.bfloat16, "dynarium, bfloat16 autocast", KVAEConfig())
+    full = ours(None, "dynarium, float32", KVAEConfig())
+    a = torch.randn(32, 20, 2, requires_grad=True)
+    times = [fast, ours(torch.bfloat16, "switching KVAE, bfloat16 autocast", SwitchingKVAEConfig())]
+    for whole, config in zip(times, (KVAEConfig(), SwitchingKVAEConfig()), strict=True):
+        model = config.build()
+        kind = type(model).__name__
+        part = timed(
+            f"of which dynamics, {kind}", model, lambda m=model: dynamics_loss(m, a), options.steps, update=False
+        )
+        print(f"{kind}: the dynamics are {part / whole:.0%} of the step")
+    print(f"switching to plain KVAE: {times[1] / times[0]:.2f}x")
     print(f"ratio to the plain transcription: {plain / fast:.1f}x (bfloat16), {plain / full:.1f}x (float32)")
 
 

@@ -16,7 +16,7 @@ from dynarium.ssm import kalman_filter
 from dynarium.ssm.mean_field import collapse, mean_field_bound
 from dynarium.types import SequenceBatch
 
-SMALL = SwitchingKVAEConfig(frame=(1, 8, 8), channels=(8, 8), hidden=6, state=3, spread=0.2)
+SMALL = SwitchingKVAEConfig(frame=(1, 8, 8), channels=(8, 8), hidden=6, state=3, modes=3, offset=False)
 MASK = torch.tensor([[1, 1, 0, 0, 1, 1], [1, 0, 1, 0, 0, 0], [0, 0, 1, 1, 1, 0]], dtype=torch.bool)
 
 
@@ -28,6 +28,7 @@ def model_of(**changed):
         model.log_root.add_(0.3 * torch.randn_like(model.log_root))
         if model.evidence is not None:
             model.evidence.weight.normal_()
+        if model.memory is not None:
             model.initial.normal_()
             model.switch.normal_()
         if model.pull is not None:
@@ -55,7 +56,7 @@ def test_the_divergence_is_that_of_whole_paths(transition):
     with torch.no_grad():
         chain = model.track(a).chain
         q = chain.posterior()
-        divergence, causal = chain.divergence(q), model.track(a).weights
+        divergence, causal = chain.divergence(q), model.track(a).bank.weights
     paths = torch.tensor(list(itertools.product(range(k), repeat=t)))
     log_p = chain.log_initial[paths[:, 0]].repeat(2, 1)
     for i in range(t - 1):
@@ -144,25 +145,23 @@ def test_missing_inputs_are_predictions():
     inferred = model.infer(replace(batch_of(), mask=MASK))
     tracked = model.track(inferred["a"], MASK)
     assert (tracked.chain.potential[~MASK] == 0).all() and (tracked.chain.potential[MASK] != 0).any(-1).all()
-    assert torch.equal(tracked.expected[~MASK], inferred["a"][~MASK])
-    read, memory = inferred["a"], None
-    for i in range(5):
-        memory = model.memory(read[:, i], memory)
-        torch.testing.assert_close(tracked.chain.log_transition[:, i], model._transition(memory, 3))
+    with torch.no_grad():
+        memory = model.memory(inferred["a"])[0]
+        torch.testing.assert_close(tracked.chain.log_transition, model._transition(memory, 3, 6)[:, :-1])
 
 
 def test_the_potentials_are_predictive_densities_collapsed_by_moments():
     """One step of the bank of filters against densities and moments of the mixture, written out."""
-    model = model_of(transition="markov").double()
+    model = model_of(transition="markov", regimes="mean-field").double()
     a = torch.randn(1, 2, 2, generator=torch.Generator().manual_seed(1)).double()
     with torch.no_grad():
         tracked, regimes = model.track(a), model.matrices()
-        learned = model.evidence(model.memory(a[:, 1], model.memory(a[:, 0])))[0]
-    prior = tracked.weights[0, 0] @ tracked.chain.log_transition[0, 0].exp()
+        learned = model.evidence(model.memory(a)[0][0, 1])
+    prior = tracked.bank.weights[0, 0] @ tracked.chain.log_transition[0, 0].exp()
     log_density, means, covs = [], [], []
     for k in range(3):
-        m = regimes.A[k] @ tracked.mean[0, 0]
-        P = regimes.A[k] @ tracked.cov[0, 0] @ regimes.A[k].T + regimes.root[k] @ regimes.root[k].T
+        m = regimes.A[k] @ tracked.bank.mean[0, 0]
+        P = regimes.A[k] @ tracked.bank.cov[0, 0] @ regimes.A[k].T + regimes.root[k] @ regimes.root[k].T
         S = regimes.C[k] @ P @ regimes.C[k].T + regimes.R
         log_density.append(MultivariateNormal(regimes.C[k] @ m, S).log_prob(a[0, 1]))
         K = P @ regimes.C[k].T @ torch.linalg.inv(S)
@@ -171,22 +170,20 @@ def test_the_potentials_are_predictive_densities_collapsed_by_moments():
     tilt = torch.stack(log_density) + learned
     torch.testing.assert_close(tracked.chain.potential[0, 1], tilt - tilt.max())
     weights = (prior.log() + tilt).softmax(0)
-    torch.testing.assert_close(tracked.weights[0, 1], weights)
+    torch.testing.assert_close(tracked.bank.weights[0, 1], weights)
     mean = sum(w * m for w, m in zip(weights, means, strict=True))
     second = sum(w * (P + torch.outer(m, m)) for w, m, P in zip(weights, means, covs, strict=True))
-    torch.testing.assert_close(tracked.mean[0, 1], mean)
-    torch.testing.assert_close(tracked.cov[0, 1], second - torch.outer(mean, mean))
-    emitted = sum(w * regimes.C[k] @ m for k, (w, m) in enumerate(zip(weights, means, strict=True)))
-    torch.testing.assert_close(tracked.emitted[0, 1], emitted)
+    torch.testing.assert_close(tracked.bank.mean[0, 1], mean)
+    torch.testing.assert_close(tracked.bank.cov[0, 1], second - torch.outer(mean, mean))
 
 
 @pytest.mark.parametrize("control", [0, 2])
-@pytest.mark.parametrize("regimes", ["mean-field", "gumbel-softmax"])
+@pytest.mark.parametrize("regimes", ["filter", "mean-field", "gumbel-softmax"])
 def test_one_regime_is_the_kvae_with_one_mode(control, regimes):
     options = {"frame": (1, 8, 8), "channels": (8, 8), "state": 3, "modes": 1, "control": control}
     torch.manual_seed(0)
     plain = KVAEConfig(**options).build()
-    switching = SwitchingKVAEConfig(**options, regimes=regimes).build()
+    switching = SwitchingKVAEConfig(**options, regimes=regimes, offset=False).build()
     missing, extra = switching.load_state_dict(plain.state_dict(), strict=False)
     assert set(missing) == {"log_root", "initial", "switch"} and not extra
     batch = replace(batch_of(control=control), mask=MASK)
@@ -205,7 +202,7 @@ def test_one_regime_is_the_kvae_with_one_mode(control, regimes):
     torch.testing.assert_close(switching.forecast(batch, 4, action=action), wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("regimes", ["mean-field", "gumbel-softmax"])
+@pytest.mark.parametrize("regimes", ["filter", "mean-field", "gumbel-softmax"])
 @pytest.mark.parametrize("missing", [0.0, 0.4])
 def test_gradients_reach_everything(regimes, missing):
     model = model_of(regimes=regimes, missing=missing, observe_first=1, control=2, offset=True, tau=Constant(value=0.7))
@@ -215,7 +212,7 @@ def test_gradients_reach_everything(regimes, missing):
         assert parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("regimes", ["mean-field", "gumbel-softmax"])
+@pytest.mark.parametrize("regimes", ["filter", "mean-field", "gumbel-softmax"])
 def test_loss_in_eval_is_deterministic_and_ignores_the_step(regimes):
     model, batch = model_of(regimes=regimes).eval(), batch_of()
     assert torch.equal(model.loss(batch, 0)[0], model.loss(batch, 99)[0])
@@ -243,6 +240,34 @@ def test_the_objective_is_below_the_sum_over_all_paths():
             exact.append(log_p + kalman_filter(collapse(model.matrices(), weights), a).log_likelihood.sum(1))
         bound = mean_field_bound(model.matrices(), q.probability, a) - chain.divergence(q)
     assert (bound < torch.stack(exact).logsumexp(0)).all()
+
+
+def test_the_filter_objective_is_a_density():
+    """log_p_a - kl_regimes is the log of sum_k p(k | past) N(a_t; ..), step by step, and that integrates to 1."""
+    model = model_of(offset=True).eval()
+    batch = replace(batch_of(), mask=MASK)
+    _, terms = model.loss(batch, 0)
+    mean, variance = model.posterior_of(batch.video)
+    a = mean + variance.sqrt() * torch.randn(mean.shape, generator=torch.Generator().manual_seed(0))
+    wanted = model.track(a, MASK).bank.log_likelihood.sum() / MASK.sum()
+    torch.testing.assert_close(terms["log_p_a"] - terms["kl_regimes"], wanted)
+    model = model.double()
+    with torch.no_grad():
+        model.P0.div_(20)
+        past = torch.randn(1, 2, 2, generator=torch.Generator().manual_seed(1)).double()
+        at = torch.linspace(-40, 40, 401).double()
+        grid = torch.stack(torch.meshgrid(at, at, indexing="ij"), -1).view(-1, 1, 2)
+        a = torch.cat([past.expand(len(grid), -1, -1), grid], 1)
+        density = model.track(a).bank.log_likelihood[:, 2].exp()
+    torch.testing.assert_close(density.sum() * (at[1] - at[0]) ** 2, torch.ones(()).double(), rtol=1e-3, atol=0)
+
+
+def test_regimes_begin_alike_where_they_are_read_and_apart_where_they_move():
+    """A state that one regime has learned must make sense to the others, or they are never tried."""
+    model = SwitchingKVAEConfig().build()
+    assert all(torch.equal(C, model.C[0]) for C in model.C) and torch.linalg.matrix_rank(model.C[0]) == 2
+    for i, j in itertools.combinations(range(model.config.modes), 2):
+        assert not torch.equal(model.A[i], model.A[j]) and not torch.equal(model.B[i], model.B[j])
 
 
 @pytest.mark.parametrize("transition", ["recurrent", "markov"])
@@ -289,7 +314,7 @@ def test_bfloat16_is_finite():
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("regimes", ["mean-field", "gumbel-softmax"])
+@pytest.mark.parametrize("regimes", ["filter", "mean-field", "gumbel-softmax"])
 def test_training_lowers_the_loss(regimes):
     torch.manual_seed(0)
     model, batch = replace(SMALL, regimes=regimes).build(), batch_of(b=8)

@@ -9,13 +9,17 @@ where p(s_t = j | s_{t-1} = i, h) = softmax_j(T_ij + (V h)_j) and h_t = GRU(a_1 
 The posterior of the regimes is that chain, tilted at every observed step by potentials:
 
     q(s_1 .. s_T | a) = p(s_1 .. s_T) prod_t exp psi_t(s_t) / Z
-    psi_t(k) = log N(a_t; its prediction from a_1 .. a_{t-1} under regime k) + (g h_t)_k,    0 where a_t is hidden
+    psi_t(k) = log N(a_t; its prediction from a_1 .. a_{t-1} under regime k),    0 where a_t is hidden
 
 The predictions are those of a bank of Kalman filters, one step of each regime from a common past that is collapsed to one
-Gaussian (the generalised pseudo-Bayes filter of order 1: Ackerson & Fu 1970; Bar-Shalom et al. 2001, section 11.6); g is
-learned. Forward-backward gives Z, the marginals w_t and the divergence of whole paths, exactly:
+Gaussian (the generalised pseudo-Bayes filter of order 1: Ackerson & Fu 1970; Bar-Shalom et al. 2001, section 11.6).
+Forward-backward gives Z, the marginals w_t and the divergence of whole paths, exactly:
 
-    KL(q || p) = sum_t E_q[psi_t(s_t)] - log Z
+    KL(q || p) = sum_t E_q[psi_t(s_t)] - log Z,    log Z = sum_t log sum_k p(s_t = k | a_1 .. a_{t-1}) exp psi_t(k)
+
+Z is what training raises: a product of normalised densities of a_t given its past, so a density of a. It is that of the
+collapsed model, the one that filters, and only approximately that of the switching system, whose own past is a mixture
+of K^t Gaussians. With one regime the two are the same.
 
 A hidden frame tilts nothing: the chain alone speaks there, and a one-step prediction of a_t enters the GRU.
 """
@@ -43,9 +47,10 @@ from dynarium.nn.conv import ConvEncoder, SubpixelDecoder
 from dynarium.nn.frames import as_float
 from dynarium.objectives.likelihoods import gaussian_log_likelihood
 from dynarium.objectives.schedules import Schedule, Staircase
-from dynarium.ssm import apply, kalman_filter, rts_smoother, square_root, update_step
+from dynarium.ssm import apply, kalman_filter, square_root
+from dynarium.ssm.bank import BankStep, bank_ahead, bank_predictions, bank_update, filter_bank, smooth_bank, stacked
 from dynarium.ssm.discrete import viterbi
-from dynarium.ssm.mean_field import Regimes, collapse, mean_field_bound, moment_match
+from dynarium.ssm.mean_field import Regimes, collapse, mean_field_bound, mixture_mean
 from dynarium.ssm.tilted import TiltedChain, relaxed_path
 from dynarium.types import SequenceBatch
 
@@ -68,12 +73,15 @@ class SwitchingKVAEConfig:
         transition_variance: Q_k = transition_variance * I at the start; every regime learns its own by a Cholesky factor.
         initial_variance: P0 = initial_variance * I.
         transition: The next regime depends on the last (``markov``), and on the past pseudo-observations (``recurrent``).
-        sticky_p_stay: Probability of staying in a regime at the start; the transition matrix is learned.
+        sticky_p_stay: Probability of staying in a regime at the start; the transition matrix is learned. Where one regime
+            holds most of the probability from the start, it learns all, and the others are never tried.
         offset: Give every regime a constant push as well, z_t = A z_{t-1} + b + ..: a reflection at a wall needs one.
-        regimes: Training without the sum over paths. ``mean-field``: the exact bound of q(s) q(z). ``gumbel-softmax``:
-            log p(a | s) at one relaxed path drawn from q at temperature ``tau``; no bound.
+        regimes: What stands for log p(a) in training. ``filter``: the likelihood of the bank of filters. ``mean-field``: the
+            exact bound of q(s) q(z); its q has a learned potential (g h_t)_k as well. ``gumbel-softmax``: log p(a | s) at one
+            relaxed path drawn from that q at temperature ``tau``; no bound.
         tau: Temperature of the Gumbel-softmax (``tau_init``, times ``tau_decay_rate`` every epoch, down to ``tau_min``).
-        spread: Standard deviation of the entries of A_k about the identity at the start; regimes that are equal stay equal.
+        spread: Standard deviation of the entries of A_k about constant velocity at the start (about the identity if the
+            state is no twice as large as a); regimes that are equal stay equal.
         reconstruction_weight: Weight of log p(x | a) in training; evaluation always uses 1.
         missing: Probability with which a frame is hidden in training, from frame ``observe_first`` on.
         observe_first: Number of first frames that training never hides.
@@ -83,8 +91,8 @@ class SwitchingKVAEConfig:
     control: int = 0
     observation: int = 2
     state: int = 4
-    modes: int = 3
-    hidden: int = 50
+    modes: int = 9
+    hidden: int = 128
     channels: tuple[int, ...] = (32, 32, 32)
     likelihood: Likelihood = "bernoulli"
     pixel_variance: float = 0.1
@@ -92,9 +100,9 @@ class SwitchingKVAEConfig:
     transition_variance: float = 0.08
     initial_variance: float = 20.0
     transition: Literal["recurrent", "markov"] = "recurrent"
-    sticky_p_stay: float = 0.9
-    offset: bool = False
-    regimes: Literal["mean-field", "gumbel-softmax"] = "mean-field"
+    sticky_p_stay: float = 0.1
+    offset: bool = True
+    regimes: Literal["filter", "mean-field", "gumbel-softmax"] = "filter"
     tau: Schedule = field(default_factory=lambda: Staircase(value=1.0, factor=0.995, every=156, floor=0.2))
     spread: float = 0.1
     reconstruction_weight: float = 0.3
@@ -121,22 +129,24 @@ class SwitchingKVAEConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Tracked:
-    """What the bank of filters knows at every step: the chain it ran on, and the past and present collapsed to Gaussians.
+    """What the bank of filters knows at every step, and the chain of the regimes with what tilts it.
 
     Attributes:
-        weights: q(s_t | psi_1 .. psi_t); ``chain`` holds the chain and psi.
-        mean: E[z_t | a_1 .. a_t], with its ``cov``; ``expected`` is E[a_t | a_1 .. a_{t-1}].
-        emitted: E[C_s z_t | a_1 .. a_t].
-        memory: The last state of the GRU; ``None`` with one regime.
+        chain: Its potentials are the bank's less their maximum: q ignores a constant, rounding does not.
+        bank: Weights and moments of the filter; log p(a_t | a_1 .. a_{t-1}), 0 where a_t is hidden.
+        memory: The last state of the GRU; ``None`` without one.
     """
 
     chain: TiltedChain
-    weights: Float[Tensor, "b t k"]
-    mean: Float[Tensor, "b t n"]
-    cov: Float[Tensor, "b t n n"]
-    expected: Float[Tensor, "b t p"]
-    emitted: Float[Tensor, "b t p"]
+    bank: BankStep
     memory: Float[Tensor, "b d"] | None
+
+    @staticmethod
+    def of(bank: BankStep, log_initial: Tensor, log_transition: Tensor, memory: Tensor | None) -> "Tracked":
+        """Return the bank's knowledge and its chain."""
+        potential = bank.potential - bank.potential.detach().amax(-1, keepdim=True)
+        chain = TiltedChain(log_initial=log_initial, log_transition=log_transition, potential=potential)
+        return Tracked(chain=chain, bank=bank, memory=memory)
 
 
 class SwitchingKVAE(nn.Module):
@@ -149,17 +159,22 @@ class SwitchingKVAE(nn.Module):
         self.encoder = ConvEncoder(config.frame, config.channels)
         self.posterior = nn.Linear(self.encoder.width, 2 * p)
         self.decoder = SubpixelDecoder(p, config.frame, config.channels)
-        self.A = nn.Parameter(torch.eye(n) + config.spread * torch.randn(k, n, n))
-        inputs = config.control + config.offset
-        self.B = nn.Parameter(0.05 * torch.randn(k, n, inputs)) if inputs else None
-        self.C = nn.Parameter(0.05 * torch.randn(k, p, n))
+        straight = torch.eye(n)
+        if n >= 2 * p:  # what is seen, its velocity, and the rest
+            straight[:p, p : 2 * p] += torch.eye(p)
+        self.A = nn.Parameter(straight + config.spread * torch.randn(k, n, n))
+        push = [0.05 * torch.randn(k, n, config.control)] if config.control else []
+        push += [torch.randn(k, n, 1)] if config.offset else []
+        self.B = nn.Parameter(torch.cat(push, -1)) if push else None
+        # A state of one regime must make sense to the others, or they are never tried: all begin with the same emission.
+        self.C = nn.Parameter(0.3 * torch.eye(p, n).repeat(k, 1, 1))
         self.log_root = nn.Parameter((0.5 * math.log(config.transition_variance) * torch.eye(n)).repeat(k, 1, 1))
         """Cholesky factors of Q_k, their diagonals as logarithms."""
         self.initial = nn.Parameter(torch.zeros(k))
         leave = math.log((1 - config.sticky_p_stay) / max(1, k - 1))
         self.switch = nn.Parameter(torch.full((k, k), leave).fill_diagonal_(math.log(config.sticky_p_stay)))
-        self.memory = nn.GRUCell(p, config.hidden) if k > 1 else None
-        self.evidence = nn.Linear(config.hidden, k) if k > 1 else None
+        self.memory = nn.GRU(p, config.hidden, batch_first=True) if k > 1 else None
+        self.evidence = nn.Linear(config.hidden, k) if k > 1 and config.regimes != "filter" else None
         for parameter in () if self.evidence is None else self.evidence.parameters():
             nn.init.zeros_(parameter)  # at the start the filters alone speak
         self.pull = nn.Linear(config.hidden, k) if k > 1 and config.transition == "recurrent" else None
@@ -192,17 +207,10 @@ class SwitchingKVAE(nn.Module):
         root = self.log_root.tril(-1) + torch.diag_embed(self.log_root.diagonal(dim1=-2, dim2=-1).exp())
         return Regimes(A=self.A, B=self.B, C=self.C, root=root, R=self.R, m0=self.m0, P0=self.P0)
 
-    def _transition(self, memory: Float[Tensor, "b d"] | None, b: int) -> Float[Tensor, "b k k"]:
-        """Return log p(s_t = j | s_{t-1} = i, h_{t-1})."""
-        pulled = 0.0 if self.pull is None or memory is None else self.pull(memory)[:, None, :]
-        return (self.switch + pulled).log_softmax(-1).expand(b, -1, -1)
-
-    def _ahead(self, regimes: Regimes, mean: Tensor, cov: Tensor, u: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return mean [b, k, n] and covariance one step ahead under every regime."""
-        means = apply(regimes.A, mean[:, None])
-        if regimes.B is not None and u is not None:
-            means = means + apply(regimes.B, u[:, None])
-        return means, regimes.A @ cov[:, None] @ regimes.A.mT + regimes.root @ regimes.root.mT
+    def _transition(self, memory: Float[Tensor, "b t d"] | None, b: int, t: int) -> Float[Tensor, "b t k k"]:
+        """Return log p(s_{t+1} = j | s_t = i, h_t)."""
+        pulled = 0.0 if self.pull is None or memory is None else self.pull(memory)[..., None, :]
+        return (self.switch + pulled).log_softmax(-1).expand(b, t, -1, -1)
 
     def track(
         self,
@@ -210,38 +218,44 @@ class SwitchingKVAE(nn.Module):
         mask: Bool[Tensor, "b t"] | None = None,
         action: Shaped[Tensor, "b t a"] | None = None,
     ) -> Tracked:
-        """Run the bank of filters over the observed part of ``a``: the chain of the regimes, and what is known at each step."""
-        (b, t, _), k, regimes, control = a.shape, self.config.modes, self.matrices(), self._control(action, a)
-        C = regimes.C.repeat(b, 1, 1)
+        """Run the bank of filters over the observed part of ``a``: the chain of the regimes, and what is known at each step.
+
+        Where everything is observed, the GRU reads the whole sequence at once, otherwise step by step, as its inputs are
+        then predictions of the bank.
+        """
+        if self.memory is not None and mask is not None:
+            return self._track_hidden(a, mask, action)
+        b, t, _ = a.shape
+        memory = None if self.memory is None else self.memory(a)[0]
+        log_initial, log_transition = self.initial.log_softmax(-1), self._transition(memory, b, t)[:, :-1]
+        tilt = None if self.evidence is None or memory is None else self.evidence(memory)
+        options = {"mask": mask, "u": self._control(action, a), "tilt": tilt}
+        bank = filter_bank(self.matrices(), a, log_initial.exp(), log_transition.exp(), **options)
+        return Tracked.of(bank, log_initial, log_transition, None if memory is None else memory[:, -1])
+
+    def _track_hidden(self, a: Tensor, mask: Tensor, action: Tensor | None) -> Tracked:
+        """Run the bank and the GRU together, step by step."""
+        assert self.memory is not None
+        (b, t, _), regimes, control = a.shape, self.matrices(), self._control(action, a)
         log_initial = self.initial.log_softmax(-1)
-        log_weights, memory = log_initial.expand(b, k), None
+        prior, state = log_initial.exp().expand(b, -1), None
+        k = prior.shape[1]
         mean, cov = self.m0.expand(b, k, -1), self.P0.expand(b, k, -1, -1)
         transitions, steps = [], []
         for i in range(t):
             if i > 0:
-                transitions.append(self._transition(memory, b))
-                log_weights = (log_weights[:, :, None] + transitions[-1]).logsumexp(1)
-                mean, cov = self._ahead(regimes, steps[-1][2], steps[-1][3], None if control is None else control[:, i])
-            expected = _mean(log_weights.exp(), apply(regimes.C, mean))
-            seen = None if mask is None else mask[:, i]
-            read = a[:, i] if seen is None else torch.where(seen[:, None], a[:, i], expected)
-            each = None if seen is None else seen.repeat_interleave(k)
-            updated = update_step(mean.flatten(0, 1), cov.flatten(0, 1), read.repeat_interleave(k, 0), C, self.R, each)
-            mean, cov, potential = (part.unflatten(0, (b, k)) for part in updated)
-            if self.memory is not None and self.evidence is not None:
-                memory = self.memory(read, memory)
-                learned = self.evidence(memory)
-                potential = potential + (learned if seen is None else torch.where(seen[:, None], learned, 0.0))
-            potential = potential - potential.amax(1, keepdim=True)  # q does not depend on a constant; rounding does
-            log_weights = (log_weights + potential).log_softmax(1)
-            weights = log_weights.exp()
-            emitted = _mean(weights, apply(regimes.C, mean))
-            steps.append((potential, weights, *moment_match(weights, mean, cov), expected, emitted))
-        potential, weights, mean, cov, expected, emitted = (torch.stack(part, 1) for part in zip(*steps, strict=True))
-        log_transition = torch.stack(transitions, 1) if transitions else a.new_zeros(b, 0, k, k)
-        chain = TiltedChain(log_initial=log_initial, log_transition=log_transition, potential=potential)
-        known = {"weights": weights, "mean": mean, "cov": cov, "expected": expected, "emitted": emitted}
-        return Tracked(chain=chain, memory=memory, **known)
+                prior = (steps[-1].weights[:, None] @ transitions[-1].exp())[:, 0]
+                mean, cov = bank_ahead(
+                    regimes, steps[-1].mean, steps[-1].cov, None if control is None else control[:, i]
+                )
+            seen = mask[:, i]
+            read = torch.where(seen[:, None], a[:, i], mixture_mean(prior, apply(regimes.C, mean)))
+            memory, state = self.memory(read[:, None], state)
+            tilt = None if self.evidence is None else torch.where(seen[:, None], self.evidence(memory[:, 0]), 0.0)
+            steps.append(bank_update(regimes, prior, mean, cov, read, seen, tilt)[0])
+            transitions.append(self._transition(memory, b, 1)[:, 0])
+        log_transition = torch.stack(transitions, 1)[:, :-1]
+        return Tracked.of(stacked(steps), log_initial, log_transition, None if state is None else state[0])
 
     def _control(self, action: Tensor | None, like: Float[Tensor, "b t p"]) -> Float[Tensor, "b t a"] | None:
         """Return what B acts on: the action that leads into step t (none: 0) and 1 for the offset; ``None`` without B."""
@@ -259,9 +273,10 @@ class SwitchingKVAE(nn.Module):
 
             -[w log p(x | a) - log q(a | x) + L(a) - KL(q(s | a) || p(s))],    one sample of a
 
-        Under ``regimes="mean-field"`` L(a) = log int exp E_q(s)[log p(a, z | s)] dz: with w = 1 a lower bound of log p(x).
-        Under ``"gumbel-softmax"`` L(a) = log p(a | y) at one relaxed path y. In eval mode L is the mean-field bound whatever
-        the option, w = 1, schedules are at their end, and the noise of a is fixed.
+        Under ``regimes="filter"`` L(a) = sum_t E_q[psi_t(s_t)], so that L - KL = log Z: with w = 1 a lower bound of log p(x)
+        under the collapsed model. Under ``"mean-field"`` L(a) = log int exp E_q(s)[log p(a, z | s)] dz: a lower bound under
+        the switching model itself. Under ``"gumbel-softmax"`` L(a) = log p(a | y) at one relaxed path y; in eval mode it is
+        the mean-field bound. In eval mode w = 1, schedules are at their end, and the noise of a is fixed.
         """
         config, training = self.config, self.training
         video, mask = seen_frames(batch, config.frame, "switching-kvae")
@@ -275,10 +290,13 @@ class SwitchingKVAE(nn.Module):
 
         with torch.autocast(a.device.type, enabled=False):  # small matrices want float32
             control = self._control(batch.action, a)
-            chain = self.track(a, mask, batch.action).chain
-            q = chain.posterior()
-            divergence = chain.divergence(q)
-            if training and config.regimes == "gumbel-softmax":
+            tracked = self.track(a, mask, batch.action)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and config.regimes != "filter"):
+                q = tracked.chain.posterior()
+                divergence = tracked.chain.divergence(q)
+            if config.regimes == "filter":
+                log_a = tracked.bank.log_likelihood.sum(1) + divergence
+            elif training and config.regimes == "gumbel-softmax":
                 system = collapse(self.matrices(), relaxed_path(q, config.tau(step)))
                 log_a = kalman_filter(system, a, mask=mask, u=control).log_likelihood.sum(1)
             else:
@@ -303,24 +321,31 @@ class SwitchingKVAE(nn.Module):
 
         ``a`` is encoded, or predicted where missing; ``a_filter`` and ``a_smooth`` are expected emissions; ``weights`` are the
         marginals of the regimes given all that is observed, ``weights_filter`` given the past and present. The filter is the
-        bank's, so that nothing in it depends on later frames; the smoother is that of the expected matrices.
+        bank's, so that nothing in it depends on later frames; the smoother goes back over the same Gaussians.
         """
         video, mask = seen_frames(batch, self.config.frame, "switching-kvae")
         a, _ = self.posterior_of(video)
         with torch.autocast(a.device.type, enabled=False):  # small matrices want float32
             tracked = self.track(a, mask, batch.action)
             weights = tracked.chain.posterior().probability
-            system = collapse(self.matrices(), weights)
-            forward = kalman_filter(system, a, mask=mask, u=self._control(batch.action, a))
-            smoothed = rts_smoother(system, forward)
+            regimes, known, chain = self.matrices(), tracked.bank, tracked.chain
+            control = self._control(batch.action, a)
+            moves = chain.log_initial.exp(), chain.log_transition.exp()
+            expected = bank_predictions(regimes, known, *moves, control)
+            smoothed = smooth_bank(regimes, known, expected)
+            predicted = mixture_mean(expected.prior, apply(regimes.C, expected.mean))
+            prior, mean, cov, y = (x.flatten(0, 1) for x in (expected.prior, expected.mean, expected.cov, a))
+            _, each = bank_update(regimes, prior, mean, cov, y, None if mask is None else mask.flatten())
+            emitted = mixture_mean(known.weights, apply(regimes.C, each.unflatten(0, a.shape[:2])))
+            a_smooth = mixture_mean(weights, apply(regimes.C, smoothed.mean[:, :, None]))
         return {
-            "a": a if mask is None else torch.where(mask[..., None], a, tracked.expected),
-            "a_filter": tracked.emitted,
-            "a_smooth": apply(system.C, smoothed.mean),
-            "z_filter": tracked.mean,
+            "a": a if mask is None else torch.where(mask[..., None], a, predicted),
+            "a_filter": emitted,
+            "a_smooth": a_smooth,
+            "z_filter": known.mean,
             "z_smooth": smoothed.mean,
             "weights": weights,
-            "weights_filter": tracked.weights,
+            "weights_filter": known.weights,
         }
 
     @torch.no_grad()
@@ -378,24 +403,19 @@ class SwitchingKVAE(nn.Module):
                 weights = F.one_hot(weights.multinomial(1, generator=generator)[:, 0], weights.shape[1]).to(weights)
             return weights
 
-        z, cov = repeated(tracked.mean[:, -1]), repeated(tracked.cov[:, -1])
+        z, cov = repeated(tracked.bank.mean[:, -1]), repeated(tracked.bank.cov[:, -1])
         z = z + apply(square_root(cov), noise(z))
-        weights = drawn(repeated(tracked.weights[:, -1]))
-        memory = None if tracked.memory is None else repeated(tracked.memory)
+        weights = drawn(repeated(tracked.bank.weights[:, -1]))
+        memory = None if tracked.memory is None else repeated(tracked.memory)[:, None]
         pushes = z.new_zeros(len(z), horizon, self.config.control) if actions is None else repeated(actions)
         pushes = F.pad(pushes, (0, int(self.config.offset)), value=1.0)
         rolled = []
         for i in range(horizon):
-            weights = drawn((weights[:, None] @ self._transition(memory, len(z)).exp())[:, 0])
-            means, _ = self._ahead(regimes, z, cov, pushes[:, i])
+            weights = drawn((weights[:, None] @ self._transition(memory, len(z), 1)[:, 0].exp())[:, 0])
+            means, _ = bank_ahead(regimes, z, cov, pushes[:, i])
             means = means + apply(regimes.root, noise(z)[:, None])
-            z, a = _mean(weights, means), _mean(weights, apply(regimes.C, means))
+            z, a = mixture_mean(weights, means), mixture_mean(weights, apply(regimes.C, means))
             a = a + math.sqrt(self.config.emission_variance) * noise(a)
-            memory = None if self.memory is None else self.memory(a, memory)
+            memory = None if memory is None or self.memory is None else self.memory(a[:, None], memory[:, 0][None])[0]
             rolled.append(a)
         return self.frames(torch.stack(rolled, dim=1)).unflatten(0, (samples, -1))
-
-
-def _mean(weights: Float[Tensor, "b k"], values: Float[Tensor, "b k _"]) -> Float[Tensor, "b _"]:
-    """Return the mean over the regimes."""
-    return (weights[..., None] * values).sum(1)

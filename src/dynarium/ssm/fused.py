@@ -1,7 +1,6 @@
 """The compiled sweeps from tensors to tensors."""
 
 import functools
-import inspect
 import itertools
 import threading
 from collections.abc import Callable
@@ -11,7 +10,7 @@ import numba
 import torch
 from torch import Tensor
 
-from dynarium.ssm import sweeps
+from dynarium.ssm import bank_sweeps, sweeps, tiles
 
 # A thread costs some fifty microseconds to start, a step of a sequence about one.
 STEPS_PER_THREAD = 2048
@@ -22,7 +21,7 @@ def compiled(sweep: Callable[..., Any], dtype: str, ranks: tuple[int, ...]) -> C
     """Compile a sweep for arrays of any strides, once; arrays of rank 3 are masks."""
     number = {"float32": numba.float32, "float64": numba.float64}[dtype]
     arrays = [numba.types.Array(number if rank == 4 else numba.boolean, rank, "A") for rank in ranks]
-    return numba.njit((*arrays, numba.intp, numba.intp), **sweeps.OPTIONS)(inspect.unwrap(sweep))
+    return numba.njit((*arrays, numba.intp, numba.intp), **tiles.OPTIONS)(tiles.stamped(sweep))
 
 
 def run(sweep: Callable[..., Any], *tensors: Tensor) -> bool:
@@ -30,9 +29,9 @@ def run(sweep: Callable[..., Any], *tensors: Tensor) -> bool:
     arrays = [x.detach().numpy() for x in tensors]
     function = compiled(sweep, str(arrays[0].dtype), tuple(x.ndim for x in arrays))
     b, t = arrays[0].shape[:2]
-    blocks = -(-b // sweeps.LANES)
+    blocks = -(-b // tiles.LANES)
     threads = max(1, min(torch.get_num_threads(), blocks, b * t // STEPS_PER_THREAD))
-    edges = [sweeps.LANES * (blocks * i // threads) for i in range(threads)] + [b]
+    edges = [tiles.LANES * (blocks * i // threads) for i in range(threads)] + [b]
     if threads == 1:
         return function(*arrays, 0, b) is not False
     outcomes: list[bool] = []
@@ -100,3 +99,35 @@ def smoother_backward(
     run(sweeps.smoother_adjoint_sweep, A, P, *columns, *grads)
     gA, gQ, gm, gP, gmp, gPp = grads
     return gA, gQ, gm.squeeze(-1), gP, gmp.squeeze(-1), gPp
+
+
+def bank_forward(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return potentials, log-likelihoods, weights, means and covariances of a bank of filters."""
+    y, A, C, Q, push, initial, transition, tilt, R, m0, P0, seen = inputs
+    (b, t, _), (k, n) = y.shape, A.shape[:2]
+    psi, ll, w, m, P = (y.new_empty(b, t, *size) for size in ((k, 1), (1, 1), (k, 1), (n, 1), (n, n)))
+    shared = A[None], C[None], Q[None], R[None, None]
+    start = m0[None, None, :, None], P0[None, None]
+    run(bank_sweeps.bank_sweep, y[..., None], *shared, push, initial[None, None, :, None], transition, tilt[..., None],
+        *start, seen[..., None], psi, ll, w, m, P)  # fmt: skip
+    return psi[..., 0], ll[..., 0, 0], w[..., 0], m[..., 0], P
+
+
+def bank_backward(
+    inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], cotangents: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """Return the cotangents of y, A, C, Q, push, initial, transition, tilt, given those of the first two results."""
+    y, A, C, Q, push, initial, transition, tilt, R, m0, P0, seen = inputs
+    psi, ll, w, m, P = outputs
+    gpsi, gll = cotangents
+    b = len(y)
+    like = (y[..., None], *(x.expand(b, *x.shape) for x in (A, C, Q)), push)
+    like = (*like, initial[None, None, :, None].expand(b, 1, -1, 1), transition, tilt[..., None])
+    grads = [torch.zeros_like(x, memory_format=torch.contiguous_format) for x in like]
+    shared = A[None], C[None], Q[None], R[None, None]
+    start = m0[None, None, :, None], P0[None, None]
+    run(bank_sweeps.bank_adjoint_sweep, y[..., None], *shared, push, initial[None, None, :, None], transition, *start,
+        seen[..., None], psi[..., None], ll[..., None, None], w[..., None], m[..., None], P, gpsi[..., None],
+        gll[..., None, None], *grads)  # fmt: skip
+    gy, gA, gC, gQ, gpush, ginitial, gtransition, gtilt = grads
+    return gy[..., 0], gA.sum(0), gC.sum(0), gQ.sum(0), gpush, ginitial.sum(0)[0, :, 0], gtransition, gtilt[..., 0]

@@ -123,10 +123,15 @@ def mixed(weights: Float[Tensor, "*b k"], matrices: Float[Tensor, "k i j"]) -> F
     return (weights @ matrices.flatten(1)).unflatten(-1, matrices.shape[1:])
 
 
+def mixture_mean(weights: Float[Tensor, "*b k"], values: Float[Tensor, "*b k n"]) -> Float[Tensor, "*b n"]:
+    """Return the mean over the regimes."""
+    return (weights[..., None] * values).sum(-2)
+
+
 def moment_match(
-    weights: Float[Tensor, "b k"], mean: Float[Tensor, "b k n"], cov: Float[Tensor, "b k n n"]
-) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n n"]]:
+    weights: Float[Tensor, "*b k"], mean: Float[Tensor, "*b k n"], cov: Float[Tensor, "*b k n n"]
+) -> tuple[Float[Tensor, "*b n"], Float[Tensor, "*b n n"]]:
     """Return mean and covariance of a mixture of Gaussians: ``m = E[m_k]``, ``E[P_k + (m_k - m)(m_k - m)']``."""
-    centre = (weights[..., None] * mean).sum(1)
-    apart = mean - centre[:, None]
-    return centre, (weights[..., None, None] * (cov + apart[..., :, None] * apart[..., None, :])).sum(1)
+    centre = mixture_mean(weights, mean)
+    apart = mean - centre[..., None, :]
+    return centre, (weights[..., None, None] * (cov + apart[..., :, None] * apart[..., None, :])).sum(-3)
