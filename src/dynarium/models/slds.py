@@ -266,14 +266,17 @@ class SLDS(nn.Module):
         logits = self.R.expand(*x.shape[:-1], *self.R.shape)
         return (logits if self.W is None else logits + apply(self.W, x)[..., None, :]).softmax(-1)
 
-    def vector_field(self, x: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], Int[Tensor, " m"]]:
-        """Return the step ``x_t - x_{t-1}`` that the most likely mode takes at every state, and that mode.
+    def vector_field(
+        self, x: Float[Tensor, "m n"], mode: Int[Tensor, " m"] | None = None
+    ) -> tuple[Float[Tensor, "m n"], Int[Tensor, " m"]]:
+        """Return the step ``x_t - x_{t-1}`` that a mode takes at every state, and that mode; ``None``: the most likely one.
 
         The most likely mode is that of the stationary distribution of p(z_t | z_{t-1}, x_{t-1}): the one that the system
-        would be found in if the state stood still.
+        would be found in if the state stood still. Where several modes persist that says little: then give the mode.
         """
         with torch.no_grad():
-            mode = torch.linalg.matrix_power(self.next_modes(x), 1 << 12).mean(-2).argmax(-1)
+            if mode is None:
+                mode = torch.linalg.matrix_power(self.next_modes(x), 1 << 12).mean(-2).argmax(-1)
             return apply(self.A[mode], x) + self.b[mode] - x, mode
 
     def _mean_roll_out(self, x: Tensor, modes: Tensor, horizon: int) -> Tensor:

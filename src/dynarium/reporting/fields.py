@@ -25,16 +25,27 @@ class Field:
     path_mode: np.ndarray
 
 
-def vector_fields(fields: Sequence[Field], *, axes: tuple[str, str], scale: float = 1.0) -> Html:
-    """Draw the panels over one pair of axes; an arrow of length 1 in data is ``scale`` long.
+def vector_fields(fields: Sequence[Field], *, axes: tuple[str, str], scale: float | None = None) -> Html:
+    """Draw the panels over one pair of axes.
+
+    Args:
+        fields: The panels; the first one decides the range of the axes and the scale.
+        axes: Names of the axes.
+        scale: Length of an arrow of length 1 in data; ``None``: the longest arrow of the first panel is as long as a tenth
+            of the picture.
 
     Raises:
         ValueError: There are no fields.
     """
     if not fields:
         raise ValueError("fields: at least one wanted")
-    every = np.concatenate([np.concatenate([field.place, field.path]) for field in fields])
+    every = np.concatenate([fields[0].place, fields[0].path])
     low, high = every.min(0), every.max(0)
+    margin = 0.06 * (high - low)
+    low, high = low - margin, high + margin
+    if scale is None:
+        sizes = np.linalg.norm(fields[0].step / np.maximum(high - low, 1e-12), axis=1)
+        scale = 0.1 / max(float(sizes.max(initial=0.0)), 1e-12)
     panels = [_panel(field, low, high, scale, axes, i) for i, field in enumerate(fields)]
     width = len(fields) * (SIDE + GAP) + MARGIN
     height = TOP + SIDE + MARGIN

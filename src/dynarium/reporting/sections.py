@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from dynarium.reporting.charts import COLOURS, Series, area_chart, line_chart, path_chart, thinned, time_legend
+from dynarium.reporting.fields import Field, vector_fields
 from dynarium.reporting.html import Html, join, tag
 from dynarium.reporting.page import section
 from dynarium.reporting.rows import Panel, panels, words
@@ -24,6 +25,9 @@ SEQUENCES = 3
 
 MOST_TABLES = 4
 """Tables of a task that are open at once; the others can be unfolded."""
+
+PARTS = ("step", "mode", "path", "path_mode")
+"""Arrays of a vector field that the truth and the model each have."""
 
 TERMS = ("elbo", "log_", "kl", "reconstruction")
 """Names of the parts of an objective: their charts come before the rest."""
@@ -65,6 +69,26 @@ def films(run: RunRecord) -> Html:
         for b in range(min(count, SEQUENCES)):
             content.append(strip(found, b, None if observed is None else observed[b], hidden))
     return section("films", "Films", *(content or [_quiet("No example films in this run's results.")]))
+
+
+def vector_field(run: RunRecord) -> Html | None:
+    """Draw the true and the inferred vector field, with one path in each, side by side."""
+    for record in run.tasks:
+        found = record.group("field")
+        if "place" not in found:
+            continue
+        panels_of = [
+            Field(title=who, place=found["place"], **{part: found[f"{part.replace('_', '-')}/{who}"] for part in PARTS})
+            for who in ("true", "inferred")
+        ]
+        dimensions = [f"state {int(d) + 1}" for d in found["dimensions"]]
+        about = _quiet(
+            "Arrows: the step that is taken from states of the data, the true one and the model's, in the world's coordinates. "
+            "Thick: one sequence as it was and as the model infers it. Colours: the mode that acts; grey: one without a name."
+        )
+        picture = vector_fields(panels_of, axes=(dimensions[0], dimensions[1]))
+        return section("field", "Vector field", about, tag("div", picture, class_="scroll", tabindex=0))
+    return None
 
 
 def metric_charts(run: RunRecord) -> Html | None:

@@ -99,7 +99,7 @@ Linearise = Callable[[Function, Float[Tensor, "b n"], Float[Tensor, "b n n"]], A
 
 def tangent(g: Function, mean: Float[Tensor, "b n"], cov: Float[Tensor, "b n n"]) -> Affine:
     """Return g(m), its Jacobian at m and 0."""
-    value, pull = vjp(g, mean)
+    value, pull = vjp(g, mean)  # pyright: ignore[reportAssignmentType]
     p = value.shape[-1]
     directions = torch.eye(p, dtype=mean.dtype, device=mean.device)[:, None].expand(p, *value.shape)
     J = vmap(lambda v: pull(v)[0])(directions).movedim(0, 1)
