@@ -12,7 +12,7 @@ from dynarium.errors import UserError
 from dynarium.metrics.segmentation import matched
 from dynarium.models.capabilities import BoundsLikelihood, Encodes, ForecastsObservations, Model, Prepares, Segments
 from dynarium.models.slds import SLDSConfig, raw_root, root_of
-from dynarium.models.slds_learning import EMConfig, compare_modes
+from dynarium.models.slds_learning import EMConfig
 from dynarium.models.slds_posterior import Posterior, States, expected_log_transition, infer_modes, infer_states
 from dynarium.ssm import LinearGaussian, kalman_filter, rts_smoother
 from dynarium.systems.nascar import Nascar
@@ -229,16 +229,6 @@ def test_recurrence_learns_where_modes_change(track):
     assert bounds[True] > bounds[False] + 0.03
     _, mode = model.vector_field(model.encode(track)["x"].flatten(0, 1)[::7])
     assert len(mode.unique()) == 4
-
-
-def test_the_number_of_modes_is_chosen_by_the_held_out_bound():
-    truth = model_of(modes=2, observation=4, recurrent=False)
-    truth.assign(b=torch.tensor([[2.0, 0.0], [-2.0, 1.0]], dtype=F64), S=torch.full((4,), 0.01, dtype=F64))
-    train, held_out = sampled(truth, n=20, steps=60), sampled(truth, n=20, steps=60, seed=1)
-    config = replace(truth.config, em=EMConfig(iterations=15, restarts=3, restart_iterations=15))
-    table = compare_modes(config, [train], [held_out], (1, 2, 3))
-    assert table[2]["held_out"] > table[1]["held_out"] + 0.1
-    assert table[3]["held_out"] < table[2]["held_out"] + 0.02
 
 
 def test_samples_follow_the_model():

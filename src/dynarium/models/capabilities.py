@@ -127,3 +127,12 @@ class HasVectorField(Protocol):
     ) -> tuple[Float[Tensor, "m n"], Int[Tensor, " m"]]:
         """Return the next step from each state of the first representation, and the mode that takes it: the given one."""
         ...
+
+
+@runtime_checkable
+class HasModes(Protocol):
+    """Switches between a number of dynamics."""
+
+    def with_modes(self, modes: int) -> torch.nn.Module:
+        """Return a fresh model, its parameters not estimated yet, with another number of modes and else the same options."""
+        ...

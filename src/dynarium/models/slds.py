@@ -116,6 +116,10 @@ class SLDS(nn.Module):
             W=self.W,
         )
 
+    def with_modes(self, modes: int) -> "SLDS":
+        """Return a fresh model with another number of modes."""
+        return replace(self.config, modes=modes).build()
+
     # ---- learning ----------------------------------------------------------------------------------------------------
 
     def prepare(self, batches: Iterable[SequenceBatch], seed: int = 0) -> list[float]:
