@@ -26,8 +26,8 @@ SEQUENCES = 3
 MOST_TABLES = 4
 """Tables of a task that are open at once; the others can be unfolded."""
 
-PARTS = ("step", "mode", "path", "path_mode")
-"""Arrays of a vector field that the truth and the model each have."""
+SIDES, PARTS = ("true", "inferred"), ("step", "mode", "path", "path_mode")
+"""Whose vector field, and the arrays that each of them has."""
 
 TERMS = ("elbo", "log_", "kl", "reconstruction")
 """Names of the parts of an objective: their charts come before the rest."""
@@ -75,11 +75,13 @@ def vector_field(run: RunRecord) -> Html | None:
     """Draw the true and the inferred vector field, with one path in each, side by side."""
     for record in run.tasks:
         found = record.group("field")
-        if "place" not in found:
+        if not {"dimensions", "place", *(f"{part.replace('_', '-')}/{who}" for part in PARTS for who in SIDES)} <= set(
+            found
+        ):
             continue
         panels_of = [
             Field(title=who, place=found["place"], **{part: found[f"{part.replace('_', '-')}/{who}"] for part in PARTS})
-            for who in ("true", "inferred")
+            for who in SIDES
         ]
         dimensions = [f"state {int(d) + 1}" for d in found["dimensions"]]
         about = _quiet(
