@@ -69,7 +69,7 @@ def fit(model: "SLDS", sequences: Sequences, config: EMConfig, seed: int) -> lis
     Without recurrence the bound never falls: q(x), q(z) and every parameter are in turn set to their optimum.
     """
     states, floor = start(model, sequences, config, seed)
-    count, bounds = sequences.seen.sum().clamp(min=1), []
+    count, bounds = sequences.count, []
     modes = infer_modes(model.potentials, states, sequences)
     mean = states.mean
     for _ in range(config.iterations):
@@ -126,7 +126,7 @@ def _principal(model: "SLDS", sequences: Sequences, config: EMConfig) -> tuple[T
     A state of more dimensions than the observation is that of windows of several steps.
     """
     n, p = model.config.state, model.config.observation
-    y, seen = interpolated(sequences.y, sequences.seen), sequences.seen
+    y, seen = interpolated(sequences.y, sequences.seen), sequences.seen.any(-1)
     lags = 1 if n <= p else -(-n // p) + 1
     index = (torch.arange(y.shape[1], device=y.device)[:, None] - torch.arange(lags, device=y.device)).clamp(min=0)
     windows = y[:, index].flatten(2)
@@ -164,18 +164,19 @@ def _clustered(states: States, sequences: Sequences, k: int, generator: torch.Ge
 
 
 def maximise_emission(model: "SLDS", states: States, sequences: Sequences, floor: Float[Tensor, " p"]) -> None:
-    """Set C, d and S: the regression of the observed steps on their states."""
-    seen = sequences.seen
-    mean, cov, y = states.mean[seen], states.cov[seen], sequences.y[seen]
-    one = mean.new_ones(len(mean), 1)
-    design = torch.cat([mean, one], -1)
-    second = design.mT @ design
+    """Set C, d and S: the regression of each sensor on the states of the steps at which it is observed."""
+    rows = sequences.seen.any(-1)
+    mean, cov, y = states.mean[rows], states.cov[rows], sequences.y[rows]
+    seen = sequences.seen[rows].to(y.dtype)
+    design = torch.cat([mean, mean.new_ones(len(mean), 1)], -1)
+    second = torch.einsum("mp,mi,mj->pij", seen, design, design)
     n = mean.shape[-1]
-    second[:n, :n] += cov.sum(0)
-    weights = _regression(second, design.mT @ y)
-    C, d = weights[:-1].mT, weights[-1]
-    residual = (y - mean @ C.mT - d).square().mean(0) + (C @ cov.mean(0) * C).sum(-1)
-    model.assign(C=C, d=d, S=torch.maximum(residual, floor))
+    spread = torch.einsum("mp,mij->pij", seen, cov)
+    second[:, :n, :n] += spread
+    weights = _regression(second, torch.einsum("mp,mi->pi", seen * y, design)[..., None])[..., 0]
+    C, d = weights[:, :-1], weights[:, -1]
+    squares = (seen * (y - mean @ C.mT - d).square()).sum(0) + torch.einsum("pi,pij,pj->p", C, spread, C)
+    model.assign(C=C, d=d, S=torch.maximum(squares / seen.sum(0).clamp(min=1), floor))
 
 
 def maximise_first(model: "SLDS", posterior: Posterior, config: EMConfig) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from dynarium.reporting.charts import COLOURS, Series, area_chart, line_chart, path_chart, thinned, time_legend
-from dynarium.reporting.fields import Field, vector_fields
+from dynarium.reporting.fields import true_and_inferred
 from dynarium.reporting.html import Html, join, tag
 from dynarium.reporting.page import section
 from dynarium.reporting.rows import Panel, panels, words
@@ -25,9 +25,6 @@ SEQUENCES = 3
 
 MOST_TABLES = 4
 """Tables of a task that are open at once; the others can be unfolded."""
-
-SIDES, PARTS = ("true", "inferred"), ("step", "mode", "path", "path_mode")
-"""Whose vector field, and the arrays that each of them has."""
 
 TERMS = ("elbo", "log_", "kl", "reconstruction")
 """Names of the parts of an objective: their charts come before the rest."""
@@ -73,24 +70,14 @@ def films(run: RunRecord) -> Html:
 
 def vector_field(run: RunRecord) -> Html | None:
     """Draw the true and the inferred vector field, with one path in each, side by side."""
-    for record in run.tasks:
-        found = record.group("field")
-        if not {"dimensions", "place", *(f"{part.replace('_', '-')}/{who}" for part in PARTS for who in SIDES)} <= set(
-            found
-        ):
-            continue
-        panels_of = [
-            Field(title=who, place=found["place"], **{part: found[f"{part.replace('_', '-')}/{who}"] for part in PARTS})
-            for who in SIDES
-        ]
-        dimensions = [f"state {int(d) + 1}" for d in found["dimensions"]]
-        about = _quiet(
-            "Arrows: the step that is taken from states of the data, the true one and the model's, in the world's coordinates. "
-            "Thick: one sequence as it was and as the model infers it. Colours: the mode that acts; grey: one without a name."
-        )
-        picture = vector_fields(panels_of, axes=(dimensions[0], dimensions[1]))
-        return section("field", "Vector field", about, tag("div", picture, class_="scroll", tabindex=0))
-    return None
+    pictures = [picture for record in run.tasks if (picture := true_and_inferred(record.group("field")))]
+    if not pictures:
+        return None
+    about = _quiet(
+        "Arrows: the step that is taken from states of the data, the true one and the model's, in the world's coordinates. "
+        "Thick: one sequence as it was and as the model infers it. Colours: the mode that acts; grey: one without a name."
+    )
+    return section("field", "Vector field", about, tag("div", *pictures, class_="scroll", tabindex=0))
 
 
 def metric_charts(run: RunRecord) -> Html | None:
