@@ -34,6 +34,13 @@ def test_every_arrow_and_every_stretch_is_drawn():
     assert "a < b" in [text.text for text in picture.findall(f"{SVG}text")]
 
 
+def test_the_longest_arrow_is_a_tenth_of_the_picture_where_no_scale_is_given():
+    picture = ElementTree.fromstring(vector_fields([field("a"), field("b")], axes=("x", "y")))
+    line = picture.findall(f"{SVG}line")[0]
+    size = [float(line.get(f"{axis}2")) - float(line.get(f"{axis}1")) for axis in "xy"]
+    assert abs(np.hypot(*size) - 26.0) < 0.5
+
+
 def test_nothing_to_draw():
     with pytest.raises(ValueError, match="at least one"):
         vector_fields([], axes=("x", "y"))

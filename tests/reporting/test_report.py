@@ -225,6 +225,23 @@ def test_odd_examples_and_metrics_do_not_break_the_report(run_directory: Path) -
     read(write_report(run_directory))
 
 
+def test_a_vector_field_is_drawn(run_directory: Path) -> None:
+    g = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {"field/dimensions": np.array([0, 2]), "field/place": g.normal(size=(20, 2))}
+    for who in ("true", "inferred"):
+        arrays |= {f"field/step/{who}": g.normal(size=(20, 2)), f"field/path/{who}": g.normal(size=(9, 2))}
+        arrays |= {f"field/mode/{who}": np.arange(20) % 3 - 1, f"field/path-mode/{who}": np.repeat([0, 1, 0], 3)}
+    results = run_directory / "results"
+    content = {"task": "segment", "rows": []}
+    (results / "segment.json").write_text(json.dumps(content))
+    np.savez(results / "segment.npz", **arrays)
+    page = write_report(run_directory).read_text()
+    assert 'href="#field"' in page and "state 1" in page and "state 3" in page
+    assert page.count("url(#tip)") == 40
+    np.savez(results / "segment.npz", **{k: v for k, v in arrays.items() if k != "field/step/true"})
+    assert "url(#tip)" not in write_report(run_directory).read_text()
+
+
 def test_no_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run: expected a run directory"):
         write_report(tmp_path / "missing")

@@ -116,3 +116,23 @@ class BoundsLikelihood(Protocol):
     def bound(self, batch: SequenceBatch) -> Float[Tensor, " b"]:
         """Return log p of what is observed of every sequence, or a lower bound of it, in nats."""
         ...
+
+
+@runtime_checkable
+class HasVectorField(Protocol):
+    """Says where its state goes from anywhere."""
+
+    def vector_field(
+        self, x: Float[Tensor, "m n"], mode: Int[Tensor, " m"] | None = None
+    ) -> tuple[Float[Tensor, "m n"], Int[Tensor, " m"]]:
+        """Return the next step from each state of the first representation, and the mode that takes it: the given one."""
+        ...
+
+
+@runtime_checkable
+class HasModes(Protocol):
+    """Switches between a number of dynamics."""
+
+    def with_modes(self, modes: int) -> torch.nn.Module:
+        """Return a fresh model, its parameters not estimated yet, with another number of modes and else the same options."""
+        ...

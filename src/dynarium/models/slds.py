@@ -116,6 +116,10 @@ class SLDS(nn.Module):
             W=self.W,
         )
 
+    def with_modes(self, modes: int) -> "SLDS":
+        """Return a fresh model with another number of modes."""
+        return replace(self.config, modes=modes).build()
+
     # ---- learning ----------------------------------------------------------------------------------------------------
 
     def prepare(self, batches: Iterable[SequenceBatch], seed: int = 0) -> list[float]:
@@ -147,7 +151,7 @@ class SLDS(nn.Module):
         sequences = self.sequences(batch)
         posterior = self.infer(sequences)
         terms = posterior.bound(self.potentials, sequences)
-        count = sequences.seen.sum().clamp(min=1)
+        count = sequences.count
         bound = sum((value.sum() for value in terms.values()), torch.zeros((), dtype=torch.float64)) / count
         named = {name: (value.sum() / count).detach() for name, value in terms.items()}
         return -bound, named | {"bound": bound.detach()}
@@ -161,7 +165,7 @@ class SLDS(nn.Module):
     # ---- inference ---------------------------------------------------------------------------------------------------
 
     def sequences(self, batch: SequenceBatch) -> Sequences:
-        """Return the observations in float64, 0 where hidden, and which steps are observed and exist.
+        """Return the observations in float64, 0 where hidden, and which are observed and exist: hidden is also what is NaN.
 
         Raises:
             UserError: The batch has no observations, or of another dimension.
@@ -176,8 +180,8 @@ class SLDS(nn.Module):
         whole = torch.full((b,), t, device=y.device)
         lengths = whole if batch.length is None else batch.length.to(whole)
         known = batch.observed()
-        seen = torch.ones(b, t, dtype=torch.bool, device=y.device) if known is None else known.to(y.device)
-        return Sequences(y=torch.where(seen[..., None], y, 0.0), seen=seen, lengths=lengths)
+        seen = ~y.isnan() if known is None else known.to(y.device)[..., None] & ~y.isnan()
+        return Sequences(y=torch.where(seen, y, 0.0), seen=seen, lengths=lengths)
 
     @torch.no_grad()
     def infer(self, sequences: Sequences) -> Posterior:
@@ -188,7 +192,7 @@ class SLDS(nn.Module):
         states = infer_states(potentials, modes, states.mean, sequences)
         if self.config.modes == 1:
             return Posterior(states=states, modes=modes)
-        count, before = sequences.seen.sum().clamp(min=1), -math.inf
+        count, before = sequences.count, -math.inf
         for _ in range(self.config.inference_steps):
             modes = infer_modes(potentials, states, sequences)
             bound = float(Posterior(states=states, modes=modes).total(potentials, sequences).sum() / count)
@@ -266,15 +270,19 @@ class SLDS(nn.Module):
         logits = self.R.expand(*x.shape[:-1], *self.R.shape)
         return (logits if self.W is None else logits + apply(self.W, x)[..., None, :]).softmax(-1)
 
-    def vector_field(self, x: Float[Tensor, "m n"]) -> tuple[Float[Tensor, "m n"], Int[Tensor, " m"]]:
-        """Return the step ``x_t - x_{t-1}`` that the most likely mode takes at every state, and that mode.
+    def vector_field(
+        self, x: Float[Tensor, "m n"], mode: Int[Tensor, " m"] | None = None
+    ) -> tuple[Float[Tensor, "m n"], Int[Tensor, " m"]]:
+        """Return the step ``x_t - x_{t-1}`` that a mode takes at every state, and that mode; ``None``: the most likely one.
 
         The most likely mode is that of the stationary distribution of p(z_t | z_{t-1}, x_{t-1}): the one that the system
-        would be found in if the state stood still.
+        would be found in if the state stood still. Where several modes persist that says little: then give the mode.
         """
         with torch.no_grad():
-            mode = torch.linalg.matrix_power(self.next_modes(x), 1 << 12).mean(-2).argmax(-1)
-            return apply(self.A[mode], x) + self.b[mode] - x, mode
+            found = mode
+            if found is None:
+                found = torch.linalg.matrix_power(self.next_modes(x), 1 << 12).mean(-2).argmax(-1)
+            return apply(self.A[found], x) + self.b[found] - x, found
 
     def _mean_roll_out(self, x: Tensor, modes: Tensor, horizon: int) -> Tensor:
         rolled = []

@@ -1,7 +1,6 @@
-"""Estimation of switching linear dynamics: initial guesses, expectation-maximisation, choice of the number of modes."""
+"""Estimation of switching linear dynamics: initial guesses and expectation-maximisation."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,8 +25,7 @@ from dynarium.ssm.discrete import Marginals
 from dynarium.ssm.kmeans import kmeans
 
 if TYPE_CHECKING:
-    from dynarium.models.slds import SLDS, SLDSConfig
-    from dynarium.types import SequenceBatch
+    from dynarium.models.slds import SLDS
 
 NEWTON_STEPS = 10
 """Largest number of steps of an M-step on the recurrent weights."""
@@ -40,7 +38,8 @@ class EMConfig:
     Attributes:
         iterations: Iterations of EM; 0: only the initial guess.
         tolerance: Stop when the bound per step gains less than this; 0: never.
-        restarts: First guesses of the modes; the one of the highest autoregressive likelihood is taken.
+        restarts: First guesses of the modes; the one of the highest autoregressive likelihood is taken. Every second one
+            begins with clusters of places, the others with clusters of places and steps.
         restart_iterations: EM iterations of the autoregressive model that each first guess gets.
         sequences: Use at most about so many sequences; ``None``: one whole pass.
         min_variance: Smallest variance of a noise: of the state, whose own variance is 1 at first, and of an observation
@@ -70,7 +69,7 @@ def fit(model: "SLDS", sequences: Sequences, config: EMConfig, seed: int) -> lis
     Without recurrence the bound never falls: q(x), q(z) and every parameter are in turn set to their optimum.
     """
     states, floor = start(model, sequences, config, seed)
-    count, bounds = sequences.seen.sum().clamp(min=1), []
+    count, bounds = sequences.count, []
     modes = infer_modes(model.potentials, states, sequences)
     mean = states.mean
     for _ in range(config.iterations):
@@ -95,21 +94,22 @@ def start(model: "SLDS", sequences: Sequences, config: EMConfig, seed: int) -> t
     """Set the parameters to a first guess; return the projected states and the least variance of each observation.
 
     States are the first principal components, scaled to variance 1; modes are those of the best of several autoregressive
-    hidden Markov models of these states, whose first modes are clusters of (state, step).
+    hidden Markov models of these states, recurrent if the model is, whose first modes are in turn clusters of (state, step)
+    and of the state alone: modes that differ in how they move, and modes that live in different places.
     """
     x, floor = _principal(model, sequences, config)
     states, posterior = points(x), None
     generator = torch.Generator().manual_seed(seed)
     best, best_score = None, -math.inf
-    for _ in range(config.restarts if model.config.modes > 1 else 1):
-        modes = _clustered(states, sequences, model.config.modes, generator)
+    for restart in range(config.restarts if model.config.modes > 1 else 1):
+        modes = _clustered(states, sequences, model.config.modes, generator, steps=restart % 2 == 0)
         if model.W is not None:
             model.assign(W=torch.zeros_like(model.W))
         score = -math.inf
         for _ in range(config.restart_iterations if model.config.modes > 1 else 1):
             posterior = Posterior(states=states, modes=modes)
             maximise_dynamics(model, posterior, sequences, config)
-            _maximise_chain(model, modes)
+            maximise_transitions(model, posterior, config)
             modes = infer_modes(model.potentials, states, sequences)
             score = float(modes.log_normaliser.sum())
         if score > best_score:
@@ -126,7 +126,7 @@ def _principal(model: "SLDS", sequences: Sequences, config: EMConfig) -> tuple[T
     A state of more dimensions than the observation is that of windows of several steps.
     """
     n, p = model.config.state, model.config.observation
-    y, seen = interpolated(sequences.y, sequences.seen), sequences.seen
+    y, seen = interpolated(sequences.y, sequences.seen), sequences.seen.any(-1)
     lags = 1 if n <= p else -(-n // p) + 1
     index = (torch.arange(y.shape[1], device=y.device)[:, None] - torch.arange(lags, device=y.device)).clamp(min=0)
     windows = y[:, index].flatten(2)
@@ -144,11 +144,10 @@ def _principal(model: "SLDS", sequences: Sequences, config: EMConfig) -> tuple[T
     return x, floor
 
 
-def _clustered(states: States, sequences: Sequences, k: int, generator: torch.Generator) -> Marginals:
-    """Return a first guess of q(z): clusters of where the state is and how it moves, each scaled to variance 1."""
+def _clustered(states: States, sequences: Sequences, k: int, generator: torch.Generator, *, steps: bool) -> Marginals:
+    """Return a first guess of q(z): clusters of where the state is and perhaps how it moves, each scaled to variance 1."""
     x = states.mean
-    step = x[:, 1:] - x[:, :-1]
-    features = torch.cat([x[:, :-1], step], -1)
+    features = torch.cat([x[:, :-1], x.diff(dim=1)], -1) if steps else x[:, :-1]
     used = sequences.valid[:, 1:]
     rows = features[used]
     features = (features - rows.mean(0)) / rows.std(0, correction=0).clamp(min=1e-12)
@@ -165,18 +164,19 @@ def _clustered(states: States, sequences: Sequences, k: int, generator: torch.Ge
 
 
 def maximise_emission(model: "SLDS", states: States, sequences: Sequences, floor: Float[Tensor, " p"]) -> None:
-    """Set C, d and S: the regression of the observed steps on their states."""
-    seen = sequences.seen
-    mean, cov, y = states.mean[seen], states.cov[seen], sequences.y[seen]
-    one = mean.new_ones(len(mean), 1)
-    design = torch.cat([mean, one], -1)
-    second = design.mT @ design
+    """Set C, d and S: the regression of each sensor on the states of the steps at which it is observed."""
+    rows = sequences.seen.any(-1)
+    mean, cov, y = states.mean[rows], states.cov[rows], sequences.y[rows]
+    seen = sequences.seen[rows].to(y.dtype)
+    design = torch.cat([mean, mean.new_ones(len(mean), 1)], -1)
+    second = torch.einsum("mp,mi,mj->pij", seen, design, design)
     n = mean.shape[-1]
-    second[:n, :n] += cov.sum(0)
-    weights = _regression(second, design.mT @ y)
-    C, d = weights[:-1].mT, weights[-1]
-    residual = (y - mean @ C.mT - d).square().mean(0) + (C @ cov.mean(0) * C).sum(-1)
-    model.assign(C=C, d=d, S=torch.maximum(residual, floor))
+    spread = torch.einsum("mp,mij->pij", seen, cov)
+    second[:, :n, :n] += spread
+    weights = _regression(second, torch.einsum("mp,mi->pi", seen * y, design)[..., None])[..., 0]
+    C, d = weights[:, :-1], weights[:, -1]
+    squares = (seen * (y - mean @ C.mT - d).square()).sum(0) + torch.einsum("pi,pij,pj->p", C, spread, C)
+    model.assign(C=C, d=d, S=torch.maximum(squares / seen.sum(0).clamp(min=1), floor))
 
 
 def maximise_first(model: "SLDS", posterior: Posterior, config: EMConfig) -> None:
@@ -292,28 +292,3 @@ def _at_least(cov: Float[Tensor, "*k n n"], floor: float) -> Float[Tensor, "*k n
     """Return covariances with every eigenvalue at least ``floor``: the most likely ones that are."""
     values, vectors = torch.linalg.eigh(0.5 * (cov + cov.mT))
     return (vectors * values.clamp(min=floor)[..., None, :]) @ vectors.mT
-
-
-# ---- how many modes? ---------------------------------------------------------------------------------------------------
-
-
-def compare_modes(
-    config: "SLDSConfig",
-    train: "Sequence[SequenceBatch]",
-    held_out: "Sequence[SequenceBatch]",
-    modes: Sequence[int],
-    seed: int = 0,
-) -> dict[int, dict[str, float]]:
-    """Fit the model with each number of modes; return the bounds per observed step, of training and held-out sequences.
-
-    The number to choose is that of the highest ``held_out``; a bound that hardly grows any more asks for the smaller one.
-    """
-    table = {}
-    for k in modes:
-        model = replace(config, modes=k).build()
-        model.prepare(train, seed)
-        table[k] = {}
-        for name, batches in (("train", train), ("held_out", held_out)):
-            steps = sum(int(model.sequences(batch).seen.sum()) for batch in batches)
-            table[k][name] = sum(float(model.bound(batch).sum()) for batch in batches) / steps
-    return table

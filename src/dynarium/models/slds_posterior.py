@@ -39,13 +39,18 @@ class Sequences:
 
     Attributes:
         y: Observations, 0 where hidden.
-        seen: Which steps are observed.
+        seen: Which sensors are observed at which steps.
         lengths: Number of steps of each sequence.
     """
 
     y: Float[Tensor, "b t p"]
-    seen: Bool[Tensor, "b t"]
+    seen: Bool[Tensor, "b t p"]
     lengths: Int[Tensor, " b"]
+
+    @property
+    def count(self) -> Float[Tensor, ""]:
+        """Number of steps at which anything is observed, at least 1."""
+        return self.seen.any(-1).sum().clamp(min=1).to(self.y.dtype)
 
     @property
     def valid(self) -> Bool[Tensor, "b t"]:
@@ -87,7 +92,7 @@ class Posterior:
         states, modes = self.states, self.modes
         residual = sequences.y - apply(parameters.C, states.mean) - parameters.d
         spread = (parameters.C @ states.cov * parameters.C).sum(-1)
-        log_y = -0.5 * ((2 * math.pi * parameters.S).log() + (residual.square() + spread) / parameters.S).sum(-1)
+        log_y = -0.5 * ((2 * math.pi * parameters.S).log() + (residual.square() + spread) / parameters.S)
         first = states.mean[:, :1] - parameters.m0
         outer = first[..., :, None] * first[..., None, :] + states.cov[:, :1]
         log_first = _expected_log_density(parameters.P0_root, outer)[:, 0]
@@ -96,7 +101,7 @@ class Posterior:
         log_z = (modes.probability[:, 0] * parameters.log_initial).sum(-1)
         log_z = log_z + (modes.pair * expected_log_transition(parameters, states)).sum((1, 2, 3))
         return {
-            "log_y": (sequences.seen * log_y).sum(1),
+            "log_y": (sequences.seen * log_y).sum((1, 2)),
             "log_x": log_first + (into * log_x).sum((1, 2)),
             "log_z": log_z,
             "entropy_x": states.entropy,
@@ -195,6 +200,7 @@ def infer_states(
         quadratic = (x * (apply(chain.diagonal, x) / 2 - chain.linear)).sum((1, 2))
         return recurrent - quadratic - (x[:, 1:] * apply(chain.below, x[:, :-1])).sum((1, 2))
 
+    mean = torch.where(sequences.valid[..., None], mean, 0.0)  # else the search would depend on what is no step
     found, log_det, best = None, None, height(mean)
     for _ in range(NEWTON_STEPS):
         p = (R + apply(W, mean[:, :-1])[..., None, :]).softmax(-1)
@@ -233,7 +239,7 @@ def _linear_chain(parameters: Potentials, modes: Marginals, sequences: Sequences
     A, b = parameters.A, parameters.b
     W = torch.cholesky_inverse(parameters.Q_root)
     WA, Wb = W @ A, apply(W, b)
-    valid, seen = sequences.valid, sequences.seen[..., None].to(A.dtype)
+    valid, seen = sequences.valid, sequences.seen.to(A.dtype)
     q = valid[:, 1:, None] * modes.probability[:, 1:]
 
     def mixed(matrices: Tensor) -> Tensor:
@@ -241,8 +247,8 @@ def _linear_chain(parameters: Potentials, modes: Marginals, sequences: Sequences
 
     n = A.shape[-1]
     CS = parameters.C.mT / parameters.S
-    diagonal = seen[..., None] * (CS @ parameters.C)
-    linear = seen * apply(CS, sequences.y - parameters.d)
+    diagonal = (CS * seen[..., None, :]) @ parameters.C
+    linear = apply(CS, seen * (sequences.y - parameters.d))
     diagonal[:, 1:] += mixed(W)
     diagonal[:, :-1] += mixed(A.mT @ WA)
     linear[:, 1:] += mixed(Wb)
@@ -256,13 +262,13 @@ def _linear_chain(parameters: Potentials, modes: Marginals, sequences: Sequences
 
 
 def point_estimate(parameters: Potentials, sequences: Sequences) -> States:
-    """Return each state as the one that explains its own observation best, interpolated where that is hidden."""
+    """Return each state as the one that explains its own observation best, which is interpolated where it is hidden."""
     CS = parameters.C.mT / parameters.S
     n = CS.shape[0]
     precision = CS @ parameters.C
     ridge = 1e-9 * precision.diagonal().mean() * torch.eye(n, dtype=CS.dtype, device=CS.device)
-    x = torch.linalg.solve(precision + ridge, apply(CS, sequences.y - parameters.d).mT).mT
-    return points(interpolated(x, sequences.seen))
+    y = interpolated(sequences.y - parameters.d, sequences.seen)
+    return points(torch.linalg.solve(precision + ridge, apply(CS, y).mT).mT)
 
 
 def points(x: Float[Tensor, "b t n"]) -> States:
@@ -271,14 +277,14 @@ def points(x: Float[Tensor, "b t n"]) -> States:
     return States(mean=x, cov=x.new_zeros(b, t, n, n), cross_cov=x.new_zeros(b, t - 1, n, n), entropy=x.new_zeros(b))
 
 
-def interpolated(x: Float[Tensor, "b t n"], seen: Bool[Tensor, "b t"]) -> Float[Tensor, "b t n"]:
-    """Return the values with those of unseen steps interpolated linearly, held at the ends; 0 where nothing is seen."""
-    b, t, _ = x.shape
-    steps = torch.arange(t, device=x.device).expand(b, t)
+def interpolated(x: Float[Tensor, "b t p"], seen: Bool[Tensor, "b t p"]) -> Float[Tensor, "b t p"]:
+    """Return the values with unseen ones interpolated linearly in time, held at the ends; 0 where nothing is ever seen."""
+    t = x.shape[1]
+    steps = torch.arange(t, device=x.device)[:, None].expand_as(x)
     before = torch.where(seen, steps, -1).cummax(1).values
     after = torch.where(seen, steps, t).flip(1).cummin(1).values.flip(1)
     left = torch.where(before >= 0, before, after).clamp(max=t - 1)
     right = torch.where(after < t, after, left)
-    share = ((steps - left) / (right - left).clamp(min=1)).clamp(0, 1)[..., None].to(x.dtype)
-    rows = torch.arange(b, device=x.device)[:, None]
-    return (1 - share) * x[rows, left] + share * x[rows, right]
+    share = ((steps - left) / (right - left).clamp(min=1)).clamp(0, 1).to(x.dtype)
+    known = torch.where(seen, x, 0.0)
+    return (1 - share) * known.gather(1, left) + share * known.gather(1, right)

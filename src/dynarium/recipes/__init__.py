@@ -32,6 +32,7 @@ RECIPES = Registry(
         "kvae-annealed": "dynarium.recipes.kvae:kvae_annealed",
         "slds-nascar": "dynarium.recipes.slds:slds_nascar",
         "slds-nascar-standard": "dynarium.recipes.slds:slds_nascar_standard",
+        "slds-nascar-modes": "dynarium.recipes.slds:slds_nascar_modes",
         "lds-nascar": "dynarium.recipes.slds:lds_nascar",
         "lds-nascar-gradient": "dynarium.recipes.slds:lds_nascar_gradient",
         "slds-lorenz": "dynarium.recipes.slds:slds_lorenz",

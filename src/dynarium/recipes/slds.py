@@ -10,6 +10,7 @@ from dynarium.systems.lorenz import Lorenz, lorenz
 from dynarium.systems.nascar import Nascar, nascar
 from dynarium.tasks.forecast_observations import ForecastObservations
 from dynarium.tasks.segment import Segment
+from dynarium.tasks.select_modes import SelectModes
 from dynarium.training import TrainingConfig
 
 ONLY_EM = TrainingConfig(
@@ -50,6 +51,14 @@ def slds_nascar_standard() -> Experiment[SLDSConfig, Nascar]:
     """
     base = slds_nascar()
     return replace(base, name="slds-nascar-standard", model=replace(base.model, recurrent=False))
+
+
+def slds_nascar_modes() -> Experiment[SLDSConfig, Nascar]:
+    """How many modes has the NASCAR track? The held-out bound of recurrent SLDS of one to six modes; there are four.
+
+    Command: ``dynarium reproduce slds-nascar-modes --seeds 0``; a few minutes on one CPU core.
+    """
+    return replace(slds_nascar(), name="slds-nascar-modes", tasks=(SelectModes(),))
 
 
 def lds_nascar() -> Experiment[SLDSConfig, Nascar]:

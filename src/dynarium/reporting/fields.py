@@ -1,6 +1,6 @@
 """Vector fields side by side, as one SVG file that stands alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,6 +11,8 @@ from dynarium.reporting.scales import Axis, even_ticks, tick_labels
 
 SIDE, MARGIN, GAP, TOP = 260.0, 34.0, 16.0, 26.0
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#3ca951", "#a463f2", "#6cc5b0", "#97bbf5", "#9c6b4e")
+SIDES, PARTS = ("true", "inferred"), ("step", "mode", "path", "path_mode")
+"""Whose fields the arrays of a result hold, and which arrays each of them has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +27,27 @@ class Field:
     path_mode: np.ndarray
 
 
-def vector_fields(fields: Sequence[Field], *, axes: tuple[str, str], scale: float = 1.0) -> Html:
-    """Draw the panels over one pair of axes; an arrow of length 1 in data is ``scale`` long.
+def vector_fields(fields: Sequence[Field], *, axes: tuple[str, str], scale: float | None = None) -> Html:
+    """Draw the panels over one pair of axes.
+
+    Args:
+        fields: The panels; the first one decides the range of the axes and the scale.
+        axes: Names of the axes.
+        scale: Length of an arrow of length 1 in data; ``None``: the longest arrow of the first panel is as long as a tenth
+            of the picture.
 
     Raises:
         ValueError: There are no fields.
     """
     if not fields:
         raise ValueError("fields: at least one wanted")
-    every = np.concatenate([np.concatenate([field.place, field.path]) for field in fields])
+    every = np.concatenate([fields[0].place, fields[0].path])
     low, high = every.min(0), every.max(0)
+    margin = 0.06 * (high - low)
+    low, high = low - margin, high + margin
+    if scale is None:
+        sizes = np.linalg.norm(fields[0].step / np.maximum(high - low, 1e-12), axis=1)
+        scale = 0.1 / max(float(sizes.max(initial=0.0)), 1e-12)
     panels = [_panel(field, low, high, scale, axes, i) for i, field in enumerate(fields)]
     width = len(fields) * (SIDE + GAP) + MARGIN
     height = TOP + SIDE + MARGIN
@@ -49,6 +62,18 @@ def vector_fields(fields: Sequence[Field], *, axes: tuple[str, str], scale: floa
         viewBox=f"0 0 {width:g} {height:g}",
         **{"font-family": "sans-serif", "font-size": 11},
     )
+
+
+def true_and_inferred(arrays: Mapping[str, np.ndarray], axes: tuple[str, str] | None = None) -> Html | None:
+    """Draw the arrays ``field/<name>`` that a segmentation leaves, by name; ``None`` where one is missing."""
+    names = {(who, part): f"{part.replace('_', '-')}/{who}" for who in SIDES for part in PARTS}
+    if not {"dimensions", "place", *names.values()} <= set(arrays):
+        return None
+    first, second = (f"state {int(d) + 1}" for d in arrays["dimensions"])
+    fields = [
+        Field(title=who, place=arrays["place"], **{part: arrays[names[who, part]] for part in PARTS}) for who in SIDES
+    ]
+    return vector_fields(fields, axes=axes or (first, second))
 
 
 def _panel(field: Field, low: np.ndarray, high: np.ndarray, scale: float, axes: tuple[str, str], i: int) -> Html:

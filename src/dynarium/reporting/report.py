@@ -26,6 +26,7 @@ def write_report(run_directory: Path, out: Path | None = None) -> Path:
     parts = [
         sections.results(run),
         sections.films(run),
+        sections.vector_field(run),
         sections.metric_charts(run),
         sections.curves(run),
         sections.latents(run),
@@ -34,6 +35,7 @@ def write_report(run_directory: Path, out: Path | None = None) -> Path:
     titles = {
         "results": "Results",
         "films": "Films",
+        "field": "Vector field",
         "settings": "Across settings",
         "training": "Training",
         "latents": "Latent states",

@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from dynarium.reporting.charts import COLOURS, Series, area_chart, line_chart, path_chart, thinned, time_legend
+from dynarium.reporting.fields import true_and_inferred
 from dynarium.reporting.html import Html, join, tag
 from dynarium.reporting.page import section
 from dynarium.reporting.rows import Panel, panels, words
@@ -65,6 +66,18 @@ def films(run: RunRecord) -> Html:
         for b in range(min(count, SEQUENCES)):
             content.append(strip(found, b, None if observed is None else observed[b], hidden))
     return section("films", "Films", *(content or [_quiet("No example films in this run's results.")]))
+
+
+def vector_field(run: RunRecord) -> Html | None:
+    """Draw the true and the inferred vector field, with one path in each, side by side."""
+    pictures = [picture for record in run.tasks if (picture := true_and_inferred(record.group("field")))]
+    if not pictures:
+        return None
+    about = _quiet(
+        "Arrows: the step that is taken from states of the data, the true one and the model's, in the world's coordinates. "
+        "Thick: one sequence as it was and as the model infers it. Colours: the mode that acts; grey: one without a name."
+    )
+    return section("field", "Vector field", about, tag("div", *pictures, class_="scroll", tabindex=0))
 
 
 def metric_charts(run: RunRecord) -> Html | None:

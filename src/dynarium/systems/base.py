@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from dynarium.ssm.nonlinear import NonlinearGaussian
 from dynarium.types import Trajectory
 
 
@@ -50,4 +51,17 @@ class System(Protocol):
 
     def render(self, trajectory: Trajectory) -> UInt8[Tensor, "b t c h w"] | None:
         """Draw the frames; frame t shows state t. ``None``: this world is not seen but measured."""
+        ...
+
+
+@runtime_checkable
+class HasStateSpace(Protocol):
+    """A system whose observations follow a state-space model that can be written down: what a perfect model would know."""
+
+    def state_space(self, parameters: Float[Tensor, "b q"]) -> NonlinearGaussian:
+        """Return the law of the observations of sequences with these parameters.
+
+        Its controls are the world's actions, entry t the one that leads into step t. Its state may hold more than that of
+        the world. A world without noise has covariances of 0.
+        """
         ...

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from dynarium.ssm.nonlinear import NonlinearGaussian
 from dynarium.systems.checks import check_choice, check_not_negative, check_positive
 from dynarium.systems.draws import shared_factors, uniform_rows
 from dynarium.systems.integrators import integrate
@@ -15,6 +16,8 @@ from dynarium.types import Trajectory
 
 _PUBLISHED_START = (0.0, 1.0, 1.05)
 _BOX = ((-15.0, 15.0), (-15.0, 15.0), (10.0, 40.0))  # x, y, z from where the attractor is soon reached
+_MEAN = (0.0, 0.0, 25.0)  # of the attractor of the published numbers, and its covariance: measured on 200 sequences
+_COVARIANCE = ((68.0, 67.0, 0.0), (67.0, 84.0, 0.0), (0.0, 0.0, 59.0))
 _MIDDLE, _REACH = (0.0, 25.0), 28.0  # of the frames, in x and z
 
 
@@ -113,6 +116,27 @@ class Lorenz:
             observation = observation + std * torch.randn(observation.shape, generator=generator, **options)
         mode = (state[..., 0] > 0).long()
         return Trajectory(state=state, observation=observation, mode=mode, extra={"derivative": self._rhs(state)})
+
+    def state_space(self, parameters: Float[Tensor, "b q"]) -> NonlinearGaussian:
+        """Return the law of the observations; the noise of a sensor is that of one whose deviation is the attractor's."""
+        options = {"dtype": torch.float64, "device": parameters.device}
+        mean, cov = torch.tensor(_MEAN, **options), torch.tensor(_COVARIANCE, **options)
+        factors = self.factors.to(**options)
+        noise = self.observation_noise**2 * (factors.mT @ cov @ factors).diagonal().diag()
+        if self.start == "published":
+            mean, cov = self._solve(torch.tensor([_PUBLISHED_START], **options), 1, 1)[0, 0], 1e-12 * cov
+
+        def transition(z: Tensor, u: Tensor | None, t: int) -> Tensor:
+            return self._solve(z.flatten(0, -2), 1, 1)[:, 0].view(z.shape)
+
+        return NonlinearGaussian(
+            transition=transition,
+            observation=lambda z: z @ factors,
+            Q=torch.zeros(3, 3, **options),
+            R=noise,
+            m0=mean,
+            P0=cov,
+        )
 
     def render(self, trajectory: Trajectory) -> UInt8[Tensor, "b t c h w"] | None:
         """Draw (x, z), z upwards: the two lobes are left and right; ``None`` without ``frames``."""

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from dynarium.ssm.nonlinear import NonlinearGaussian
 from dynarium.systems.checks import check_not_negative, check_positive
 from dynarium.systems.views import draw_points
 from dynarium.types import Trajectory
@@ -16,6 +17,7 @@ _TURNS = (
     (math.pi / 24, (2.0, 0.0)),
     (math.pi / 48, (-2.0, 0.0)),
 )  # clockwise angle per step and centre of the two bends
+_START, _START_VARIANCE = (0.0, 1.0), 1e-3
 _STEEPNESS = 100.0
 _BORDERS = ((1.0, 0.0, -2.0), (-1.0, 0.0, -2.0), (0.0, 1.0, 0.0))  # (w1, w2, r): x1 > 2, x1 < -2, x2 > 0
 # Mean of the stick-breaking logits under a uniform distribution of modes, as the published code integrates it.
@@ -95,14 +97,50 @@ class Nascar:
         """Start at N((0, 1), 0.001 I) in a mode at random and drive ``steps - 1`` steps."""
         n, device = len(parameters), generator.device
         options = {"dtype": torch.float64, "device": device, "generator": generator}
-        start = torch.tensor([0.0, 1.0], dtype=torch.float64, device=device)
-        x = start + math.sqrt(1e-3) * torch.randn(n, 2, **options)
+        start = torch.tensor(_START, dtype=torch.float64, device=device)
+        x = start + math.sqrt(_START_VARIANCE) * torch.randn(n, 2, **options)
         z = torch.randint(4, (n,), device=device, generator=generator)
         noise = self.noise_std * torch.randn(steps - 1, n, 2, **options)
         state, mode = drive(x, z, noise, torch.rand(steps - 1, n, 1, **options))
         clean = state @ self.factors.mT.to(device)
         observation = clean + self.observation_noise_std * torch.randn(clean.shape, **options)
         return Trajectory(state=state, observation=observation, mode=mode)
+
+    def state_space(self, parameters: Float[Tensor, "b q"]) -> NonlinearGaussian:
+        """Return the law of the observations: the state is (x_t, x_(t-1)), as x_(t-1) decides the mode that leads onwards.
+
+        The next state is the mean over the modes, and what the modes differ by is noise: Gaussian with the true mean and
+        covariance, which is exact but for the few steps at a border where two modes are about as likely.
+        """
+        options = {"dtype": torch.float64, "device": parameters.device}
+        maps, shifts = (value.to(**options) for value in track())
+        factors, eye = self.factors.to(**options), torch.eye(2, **options)
+
+        def ways(z: Tensor, t: int) -> tuple[Tensor, Tensor, Tensor]:
+            """Return the probability of every mode, where it leads, and the mean of these."""
+            onwards = _onwards(z[..., 2:])
+            sticks = torch.cat([torch.ones_like(onwards[..., :1]), onwards, torch.zeros_like(onwards[..., :1])], -1)
+            share = (sticks[..., :-1] - sticks[..., 1:])[..., None] if t > 1 else torch.full_like(shifts[:, :1], 0.25)
+            ends = (maps @ z[..., None, :2, None])[..., 0] + shifts
+            return share, ends, (share * ends).sum(-2)
+
+        def transition(z: Tensor, u: Tensor | None, t: int) -> Tensor:
+            return torch.cat([ways(z, t)[2], z[..., :2]], -1)
+
+        def noise(z: Tensor, t: int) -> Tensor:
+            share, ends, mean = ways(z, t)
+            apart = ends - mean[..., None, :]
+            cov = (share * apart).mT @ apart + self.noise_std**2 * eye
+            return torch.nn.functional.pad(cov, (0, 2, 0, 2))
+
+        return NonlinearGaussian(
+            transition=transition,
+            observation=lambda z: z[..., :2] @ factors.mT,
+            Q=noise,
+            R=self.observation_noise_std**2 * torch.eye(self.observations, **options),
+            m0=torch.tensor(_START * 2, **options),
+            P0=_START_VARIANCE * torch.eye(4, **options),
+        )
 
     def render(self, trajectory: Trajectory) -> UInt8[Tensor, "b t c h w"] | None:
         """Draw the point on the track, x2 upwards; ``None`` without ``frames``."""
@@ -120,8 +158,7 @@ def drive(
     sticks whose product of these probabilities still exceeds one uniform number.
     """
     maps, shifts = (value.to(x) for value in track())
-    borders, means = torch.tensor(_BORDERS).to(x), torch.tensor(_LOGIT_MEAN, dtype=torch.float64).to(x)
-    slope, level = -_STEEPNESS * borders[:, :2].mT, -_STEEPNESS * borders[:, 2] - means
+    slope, level = _logits(x)
     states, modes = [x], [z]
     for e, u in zip(noise, uniform, strict=True):
         onwards = torch.addmm(level, x, slope).sigmoid_().cumprod(-1)
@@ -130,6 +167,18 @@ def drive(
         states.append(x)
         modes.append(z)
     return torch.stack(states, 1), torch.stack(modes, 1)
+
+
+def _logits(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return slope [2, 3] and level [3] of the logits with which a mode is left for the next ones."""
+    borders, means = torch.tensor(_BORDERS).to(like), torch.tensor(_LOGIT_MEAN, dtype=torch.float64).to(like)
+    return -_STEEPNESS * borders[:, :2].mT, -_STEEPNESS * borders[:, 2] - means
+
+
+def _onwards(x: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 3"]:
+    """Return the probabilities of a mode beyond 0, 1 and 2 after the state x."""
+    slope, level = _logits(x)
+    return (x @ slope + level).sigmoid().cumprod(-1)
 
 
 def track() -> tuple[Float[Tensor, "4 2 2"], Float[Tensor, "4 2"]]:

@@ -11,9 +11,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dynarium.errors import UserError
+from dynarium.ssm.nonlinear import NonlinearGaussian
 from dynarium.systems.actions import RandomActions
 from dynarium.systems.checks import check_not_negative, check_positive, check_range
-from dynarium.systems.draws import Range, uniform_rows
+from dynarium.systems.draws import Range, shared_factors, uniform_rows
 from dynarium.systems.integrators import integrate
 from dynarium.systems.views import Circle, Plane, Strategies
 from dynarium.types import Trajectory
@@ -43,7 +44,8 @@ class Ode:
 
     The equation is integrated with a relative error of 1e-9 a step. ``parameter`` holds the parameters of each sequence and
     ``derivative`` the right-hand side at every state. Where there are actions, ``action[:, t]`` acts, constant, from t to
-    t+1; ``derivative`` is then the one just after t.
+    t+1; ``derivative`` is then the one just after t. With ``observations`` the world is also measured: by sensors, each a
+    weighted sum of the state with noise.
 
     Attributes:
         equation: ``module:function`` of the right-hand side.
@@ -54,6 +56,9 @@ class Ode:
         dt: Time between two steps.
         actions: Dimension of the action; 0 where there is none.
         forcing: How actions are drawn.
+        observations: Number of sensors; 0: the world is only seen.
+        factors_seed: Seed of their weights, uniform in (-1, 1); all sequences share them.
+        observation_noise_std: Standard deviation of the noise of every sensor.
         view: How a state is drawn.
         side: Height and width of a frame in pixels.
     """
@@ -66,6 +71,9 @@ class Ode:
     dt: float = 0.1
     actions: int = 0
     forcing: RandomActions = _FORCING
+    observations: int = 0
+    factors_seed: int = 0
+    observation_noise_std: float = 0.1
     view: Plane | Circle | Strategies = _PLANE
     side: int = 32
 
@@ -76,7 +84,8 @@ class Ode:
             UserError: A value outside its range, a range out of order, or an equation that does not fit.
         """
         check_positive(steps=self.steps, dt=self.dt, side=self.side)
-        check_not_negative(actions=self.actions, simplex=self.simplex)
+        check_not_negative(actions=self.actions, simplex=self.simplex, observations=self.observations)
+        check_not_negative(factors_seed=self.factors_seed, observation_noise_std=self.observation_noise_std)
         if not self.start:
             raise UserError("start: expected at least one state dimension, got none")
         for name, values in (self.start | self.parameters).items():
@@ -98,6 +107,11 @@ class Ode:
     def parameter_names(self) -> tuple[str, ...]:
         """Name of each parameter."""
         return tuple(self.parameters)
+
+    @property
+    def factors(self) -> Float[Tensor, "n p"]:
+        """The map from state to observation."""
+        return shared_factors(len(self.start), self.observations, self.factors_seed)
 
     def sample_parameters(self, n: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
         """Draw every parameter uniformly from its range."""
@@ -123,11 +137,49 @@ class Ode:
             state = torch.stack(states, 1)
         else:
             state = self._solve(first, parameters, None, times)
+        observation = None
+        if self.observations:
+            clean = state @ self.factors.to(state.device)
+            noise = torch.randn(clean.shape, dtype=clean.dtype, device=clean.device, generator=generator)
+            observation = clean + self.observation_noise_std * noise
         return Trajectory(
             state=state,
             action=action,
+            observation=observation,
             parameter=parameters,
             extra={"derivative": self.slope(state, parameters[:, None], action)},
+        )
+
+    def state_space(self, parameters: Float[Tensor, "b q"]) -> NonlinearGaussian:
+        """Return the law of the observations; the first state is Gaussian with the mean and variance of its range.
+
+        Raises:
+            UserError: The world is not measured.
+        """
+        if not self.observations:
+            raise UserError(
+                "observations: expected at least 1, as a world that is only seen has no law of observations"
+            )
+        options = {"dtype": torch.float64, "device": parameters.device}
+        low, high = torch.tensor(list(self.start.values()), **options).unbind(-1)
+        mean, std = (low + high) / 2, (high - low) / 12**0.5
+        if self.simplex:
+            whole = mean.unflatten(0, (self.simplex, -1)).sum(-1).repeat_interleave(len(mean) // self.simplex)
+            mean, std = mean / whole, std / whole
+        factors, times = self.factors.to(**options), self.dt * torch.arange(2, **options)
+
+        def transition(z: Tensor, u: Tensor | None, t: int) -> Tensor:
+            rows = [x.expand(*z.shape[:-1], -1).flatten(0, -2) for x in (parameters, u) if x is not None]
+            action = None if u is None else rows[1]
+            return self._solve(z.flatten(0, -2), rows[0], action, times)[:, 1].view(z.shape)
+
+        return NonlinearGaussian(
+            transition=transition,
+            observation=lambda z: z @ factors,
+            Q=torch.zeros(len(mean), len(mean), **options),
+            R=self.observation_noise_std**2 * torch.eye(self.observations, **options),
+            m0=mean,
+            P0=std.square().clamp(min=1e-12).diag(),
         )
 
     def slope(

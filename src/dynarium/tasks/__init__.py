@@ -11,6 +11,7 @@ TASKS = Registry(
         "forecast": "dynarium.tasks.forecast:Forecast",
         "forecast-observations": "dynarium.tasks.forecast_observations:ForecastObservations",
         "segment": "dynarium.tasks.segment:Segment",
+        "select-modes": "dynarium.tasks.select_modes:SelectModes",
         "probe": "dynarium.tasks.probe:Probe",
     },
 )

@@ -9,6 +9,7 @@ from torch import Tensor
 from dynarium.data import Dataset
 from dynarium.errors import UserError
 from dynarium.models.capabilities import BoundsLikelihood, ForecastsObservations
+from dynarium.tasks.ceiling import TrueModel, true_model
 from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, known_steps, need
 from dynarium.types import Result, SequenceBatch
 
@@ -24,13 +25,15 @@ class ForecastObservations:
     averaged over sensors; so that the training mean scores about 1. Rows for some steps ahead and, as
     ``normalised_mse_mean``, over the whole horizon: ``mean`` (the roll-out of the means), ``sample`` (expected error of one
     sampled future), and the trivial ``training-mean``, ``hold-last`` and ``constant-velocity``. ``log_likelihood`` is log
-    p(y) per step of whole sequences, in nats, or the model's lower bound of it.
+    p(y) per step of whole sequences, in nats, or the model's lower bound of it. Of worlds whose law is known there is
+    a further bound, ``true-model``: what the world's own equations, parameters and actions, filtered, would score.
 
     Attributes:
         context: First steps that are given.
         horizon: Steps to forecast; ``None``: all the rest.
         ahead: Steps ahead that have a row of their own.
         samples: Sampled futures of each sequence; 0: only the mean.
+        true_model_samples: Sampled futures whose mean is the forecast of the true model; 0: no such row.
         split: Split to ask about.
         sequences: Ask about so many sequences; ``None``: all.
         batch_size: Sequences at a time.
@@ -42,6 +45,7 @@ class ForecastObservations:
     horizon: int | None = None
     ahead: tuple[int, ...] = (1, 5, 10, 20, 50, 100)
     samples: int = 5
+    true_model_samples: int = 50
     split: str = "test"
     sequences: int | None = None
     batch_size: int = 128
@@ -70,6 +74,7 @@ class ForecastObservations:
         device, tally, examples = device_of(model), Tally(), {}
         mean, variance = self._scale(dataset)
         generator = torch.Generator(device).manual_seed(self.seed)
+        ceiling = true_model(dataset, variance) if self.true_model_samples else None
         for k, batch in enumerate(self._batches(dataset, self.split, self.sequences)):
             given, _ = cut(batch.to(device), self.context)
             assert batch.observation is not None
@@ -81,6 +86,8 @@ class ForecastObservations:
                 answers["sample"] = model.forecast_observations(
                     given, horizon, samples=self.samples, generator=generator
                 ).cpu()
+            if ceiling is not None:
+                answers["true-model"] = self._bound(ceiling, batch, horizon, k)[None]
             trivial = _trivial(y[:, : self.context], known[:, : self.context], mean, horizon)
             for baseline, group in ((False, answers), (True, trivial)):
                 for method, found in group.items():
@@ -90,13 +97,22 @@ class ForecastObservations:
                         tally.add(method, "normalised_mse", ahead, error[:, one], scored[:, one], baseline=baseline)
                     over = {"horizon": horizon}
                     tally.add(method, "normalised_mse_mean", over, error, scored, baseline=baseline)
-            if (found := _log_likelihood(model, batch.to(device))) is not None:
-                steps = known.sum(1).double()
-                per_step = found.cpu() / steps.clamp(min=1)
-                tally.add("model", "log_likelihood", {"steps": dataset.steps}, per_step, steps > 0)
+            evidence = {"model": _log_likelihood(model, batch.to(device))}
+            if ceiling is not None and evidence["model"] is not None:
+                evidence["true-model"] = ceiling.log_likelihood(batch)
+            for method, nats in evidence.items():
+                if nats is not None:
+                    steps = known.sum(1).double()
+                    per_step = nats.cpu() / steps.clamp(min=1)
+                    tally.add(method, "log_likelihood", {"steps": dataset.steps}, per_step, steps > 0)
             if k == 0:
                 examples = {"observation/truth": y[: self.shown], "observation/mean": answers["mean"][0, : self.shown]}
         return Result(task=self.name, rows=tally.rows(), examples=examples)
+
+    def _bound(self, ceiling: TrueModel, batch: SequenceBatch, horizon: int, number: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed + number)
+        samples = self.true_model_samples
+        return ceiling.forecast(batch, self.context, horizon, samples=samples, generator=generator)
 
     def _batches(self, dataset: Dataset, split: str, sequences: int | None) -> Any:
         return evaluation_batches(dataset, split, sequences, self.batch_size, needs=("observation",))

@@ -12,6 +12,7 @@ from dynarium.metrics.segmentation import matched
 from dynarium.models.capabilities import Segments
 from dynarium.ssm.kmeans import kmeans, nearest_centre
 from dynarium.tasks.common import Tally, device_of, evaluation_batches, known_steps, need
+from dynarium.tasks.fields import vector_field_arrays
 from dynarium.types import Result
 
 TRAIN_SEQUENCES = 200
@@ -25,7 +26,8 @@ class Segment:
     Metric: ``accuracy``, the share of steps whose mode is right under the one matching of names, over all sequences, that
     makes it highest. Rows: ``viterbi`` (the most likely path), and the trivial ``majority`` (one mode throughout),
     ``kmeans`` (as many clusters of single observations as there are true modes) and ``kmeans-step`` (clusters of an
-    observation and its change since the step before). Only known steps count.
+    observation and its change since the step before). Only known steps count. A model that has a vector field leaves it,
+    beside the true one, for the report.
 
     Attributes:
         shifts: The mode that a model says led into step t + shift is held against the true mode of step t. Worlds differ in
@@ -74,16 +76,20 @@ class Segment:
         y = torch.where(known[..., None], y, 0.0)
         tally, examples = Tally(), {"mode/truth": truth[: self.shown]}
         trivial = {"majority": torch.zeros_like(truth), **self._clusters(dataset, y, int(truth[known].max()) + 1)}
+        best = -1.0, path.new_zeros(1)
         for shift in self.shifts:
             for method, found in {"viterbi": path, **trivial}.items():
                 moved, wanted = found[:, shift:], truth[:, : truth.shape[1] - shift]
                 counted = known[:, : truth.shape[1] - shift]
-                named = matched(moved[counted], wanted[counted])[moved.clamp(max=int(moved[counted].max()))]
+                names = matched(moved[counted], wanted[counted])
+                named = names[moved.clamp(max=len(names) - 1)]
                 right = (named == wanted).double()
                 condition = {"shift": shift}
                 tally.add(method, "accuracy", condition, right, counted, baseline=method != "viterbi")
                 if method == "viterbi":
                     examples[f"mode/inferred-shift-{shift}"] = named[: self.shown]
+                    best = max(best, (float(right[counted].mean()), names), key=lambda found: found[0])
+        examples |= vector_field_arrays(model, dataset, best[1], split=self.split)
         return Result(task=self.name, rows=tally.rows(), examples=examples)
 
     def _batches(self, dataset: Dataset, split: str, sequences: int | None) -> Any:
