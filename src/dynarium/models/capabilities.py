@@ -116,3 +116,18 @@ class BoundsLikelihood(Protocol):
     def bound(self, batch: SequenceBatch) -> Float[Tensor, " b"]:
         """Return log p of what is observed of every sequence, or a lower bound of it, in nats."""
         ...
+
+
+@runtime_checkable
+class WeighsSamples(Protocol):
+    """Bounds the likelihood by drawing what is hidden, h, from its posterior q."""
+
+    def log_weights(
+        self, batch: SequenceBatch, samples: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "s b"]:
+        """Return log p(x, h) - log q(h | x) of ``samples`` draws, in nats, x what is observed.
+
+        Their mean is the evidence lower bound, the logarithm of the mean of their exponentials a tighter one (Burda, Grosse
+        & Salakhutdinov 2016, eq. 8). What a model integrates out exactly is not drawn.
+        """
+        ...
