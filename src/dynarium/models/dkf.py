@@ -2,7 +2,8 @@
 
 A Gaussian state-space model whose transition and emission are networks:
 
-    p(x, z | u) = prod_t p(x_t | z_t) p(z_t | z_{t-1}, u_t),  z_1 ~ N(m, diag v),  z_t ~ N(mu(z_{t-1}, u_t), diag s(z_{t-1}, u_t))
+    p(x, z | u) = prod_t p(x_t | z_t) p(z_t | z_{t-1}, u_t)
+    z_1 ~ N(m, diag v),  z_t ~ N(mu(z_{t-1}, u_t), diag s(z_{t-1}, u_t))
 
 u_t is the action that leads into step t. The posterior has the structure of the true one, in which z_t given z_{t-1} needs no
 frame before t: q(z | x, u) = prod_t q(z_t | z_{t-1}, h_t) with a recurrent summary h_t, forwards in time (``filter``) or
@@ -152,7 +153,12 @@ class DKF(nn.Module):
         with torch.autocast(inputs.device.type, enabled=False):
             if self.config.inference == "filter":
                 return self.summary(inputs)[0]
-            return self.summary(inputs.flip(1))[0].flip(1)
+            # Backwards from the last observed frame on: steps after it say nothing and are not read.
+            steps = torch.arange(video.shape[1], device=video.device)
+            last = steps[-1] if mask is None else torch.where(mask, steps, -1).amax(1, keepdim=True)
+            order = torch.where(steps <= last, last - steps, steps).expand(video.shape[:2])[..., None]
+            backwards = self.summary(inputs.gather(1, order.expand(inputs.shape)))[0]
+            return backwards.gather(1, order.expand(backwards.shape))
 
     def informed(self, mask: Bool[Tensor, "b t"] | None) -> Bool[Tensor, "b t"] | None:
         """Return where the frames tell more of z_t than z_{t-1} does: at t, or from t on; ``None``: everywhere."""

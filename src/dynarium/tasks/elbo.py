@@ -20,10 +20,10 @@ from dynarium.types import Result, SequenceBatch
 class Elbo:
     """Lower bounds of log p(x_1 .. x_T) of a sequence of frames (Fraccaro et al. 2017, section 5.2).
 
-    Rows: ``elbo``, the evidence lower bound, all its terms at weight 1, the mean over ``samples`` draws of what is hidden where
-    the model draws it, else what it gives; ``iwae-K``, the importance-weighted bound of K = ``samples`` draws, which is at least
-    as high in expectation (Burda et al. 2016); and two models whose likelihood is exact: ``mean-image``, independent pixels
-    around the mean training frame, and ``hold-last``, each frame around the last observed one, the first around the mean.
+    Rows: ``elbo``, the evidence lower bound, all its terms at weight 1, the mean over ``samples`` draws of what the
+    model draws, else what it gives; ``iwae-K``, the importance-weighted bound of K = ``samples`` draws, in expectation at
+    least as high (Burda et al. 2016); and two models whose likelihood is exact: ``mean-image``, independent pixels around the
+    mean training frame, and ``hold-last``, each frame around the last observed one, the first around the mean.
 
     All are densities of the pixels, Gaussian of ``pixel_variance`` v: bounds can be compared at one variance only, for no
     model can reach more than ``-(d / 2) log(2 pi v)`` nats for d observed pixels, and that limit moves by d / 2 nats when v
