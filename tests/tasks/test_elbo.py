@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from dynarium.data import make_dataset, write_arrays
+from dynarium.data import Dataset, make_dataset, write_arrays
 from dynarium.errors import UserError
 from dynarium.models.dkf import DKFConfig
 from dynarium.models.kvae import KVAEConfig
@@ -74,7 +74,8 @@ def test_only_known_frames_count(tmp_path):
     video = torch.rand(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     length = torch.tensor([3, 1, 2, 3])
     fields = {"video": video.numpy(), "length": length.numpy()}
-    dataset = write_arrays(tmp_path / "d", {"train": fields, "test": fields})
+    write_arrays(tmp_path / "d", {"train": fields, "test": fields})
+    dataset = Dataset(tmp_path / "d")
     rows = values(Elbo().run(Known(), dataset))
     known = torch.arange(3) < length[:, None]
     stored = dataset.batch("test", range(4)).video

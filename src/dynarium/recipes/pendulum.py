@@ -11,7 +11,7 @@ from dynarium.tasks.forecast import Forecast
 from dynarium.tasks.impute import Impute
 from dynarium.training import TrainingConfig
 
-STEPS = 6000
+STEPS = 3000
 CHANNELS = (16, 16, 16)
 
 
