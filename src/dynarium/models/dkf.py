@@ -7,7 +7,7 @@ A Gaussian state-space model whose transition and emission are networks:
 
 u_t is the action that leads into step t. The posterior has the structure of the true one, in which z_t given z_{t-1} needs no
 frame before t: q(z | x, u) = prod_t q(z_t | z_{t-1}, h_t) with a recurrent summary h_t, forwards in time (``filter``) or
-backwards (``smooth``, their deep Kalman smoother), combined as ``(tanh(W z_{t-1} + b) + h_t) / 2`` (2017, eq. 9). The bound is
+backwards (``smooth``, their deep Kalman smoother), combined as ``(tanh(W z_{t-1} + b) + h_t) / 2`` (2017). The bound is
 
     log p(x | u) >= E_q [sum_t log p(x_t | z_t) - KL(q(z_t | z_{t-1}, h_t) || p(z_t | z_{t-1}, u_t))]      (2017, eq. 6)
 
@@ -55,7 +55,7 @@ class DKFConfig:
         channels: Channels of the encoder's layers, and of the decoder's.
         inference: ``filter``: q(z_t | z_{t-1}, x_1 .. x_t). ``smooth``: q(z_t | z_{t-1}, x_t .. x_T), what the true posterior
             depends on.
-        transition: ``gated``: a learned mixture, for each dimension, of a linear and a nonlinear step (2017, section 5).
+        transition: ``gated``: a learned mixture, for each dimension, of a linear and a nonlinear step (2017).
             ``residual``: z + f(z, u), f with one hidden layer.
         likelihood: p(x | z): Gaussian with variance ``pixel_variance`` or Bernoulli (frames in [0, 1]).
         pixel_variance: Variance of the Gaussian likelihood.
@@ -341,7 +341,7 @@ class DKF(nn.Module):
 
 
 class GatedTransition(nn.Module):
-    """mu = (1 - g) * (W [z, u] + b) + g * f, log s = log softplus(V relu(f) + c) (Krishnan et al. 2017, section 5).
+    """mu = (1 - g) * (W [z, u] + b) + g * f, log s = log softplus(V relu(f) + c) (Krishnan et al. 2017).
 
     The gate g and the proposal f are networks of [z, u] with one hidden layer; W starts as the identity of z.
     """

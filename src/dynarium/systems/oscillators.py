@@ -62,7 +62,7 @@ def forced_pendulum() -> Ode:
 
 
 def pendulum_16x16() -> Ode:
-    """Return a pendulum driven by a torque that is drawn anew at every step, as 16 x 16 frames (Karl et al. 2017, section 4).
+    """Return a pendulum driven by a torque that is drawn anew at every step, as 16 x 16 frames (Karl et al. 2017).
 
     What the papers that compare evidence bounds on such frames (Watter et al. 2015, Karl et al. 2017, Fraccaro et al. 2017)
     leave open is chosen here: gravity 9.8, length 1, friction 0.1, any first angle, a torque uniform in [-8, 8] that is held
