@@ -118,6 +118,19 @@ def test_the_loss_is_its_formula(objective, likelihood):
     torch.testing.assert_close(terms["elbo"], terms["log_p_x"] - terms["log_q_a"] + terms["log_p_a"])
 
 
+@pytest.mark.parametrize("control", [0, 2])
+def test_the_bound_is_the_objective_of_evaluation_and_sees_nothing_hidden(control):
+    model = model_of(likelihood="gaussian", control=control).eval()
+    for mask in (None, MASK):
+        batch = replace(batch_of(control=control), mask=mask)
+        count = 18 if mask is None else int(mask.sum())
+        torch.testing.assert_close(model.bound(batch).sum() / count, model.loss(batch, 0)[1]["elbo"])
+    broken = replace(batch, video=torch.where(MASK[..., None, None, None], batch.video / 255, float("nan")))
+    assert torch.equal(model.bound(broken), model.bound(batch))
+    weights = model.log_weights(batch, 5, torch.Generator().manual_seed(1))
+    assert weights.shape == (5, 3) and (weights.std(0) > 0).all()
+
+
 def _marginal(dynamics, model, a):
     """log p(a) of each sequence as one dense Gaussian in float64."""
     total = 0.0

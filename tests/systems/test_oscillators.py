@@ -54,3 +54,20 @@ def test_quadratic_hamiltonians_move_on_straight_lines(name):
     energy = torch.einsum("bti,bij,btj->bt", quadratic, M, quadratic) / 2
     assert (energy > 0).all()
     torch.testing.assert_close(energy, energy[:, :1].expand_as(energy))
+
+
+def test_the_pendulum_of_16_pixels():
+    world = WORLDS["pendulum-16x16"]()
+    drawn = simulate("pendulum-16x16", n=64)
+    frames = world.render(drawn)
+    assert frames.shape == (64, 20, 1, 16, 16) and drawn.action.shape == (64, 20, 1)
+    assert drawn.action.abs().max() <= 8 and (drawn.action[:, 1:] != drawn.action[:, :-1]).all()
+    levels = frames.unique().numel()
+    assert levels > 50  # grey levels, not silhouettes
+    column, row = torch.meshgrid(torch.arange(16) - 7.5, torch.arange(16) - 7.5, indexing="xy")
+    light = frames[:, :, 0].double()
+    seen = torch.atan2((light * column).sum((2, 3)), (light * row).sum((2, 3)))  # 0 is down
+    error = torch.remainder(seen - drawn.state[..., 0] + torch.pi, 2 * torch.pi) - torch.pi
+    assert error.abs().max() < 0.05
+    edge = torch.cat([frames[..., 0, :], frames[..., -1, :], frames[..., 0], frames[..., -1]], -1)
+    assert edge.max() == 0

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from dynarium.systems.views import Circle, Plane, Strategies, draw_points
+from dynarium.systems.views import Circle, Plane, Rod, Strategies, draw_points
 
 
 def centre(frame):
@@ -42,6 +42,13 @@ def test_a_circle_draws_every_angle():
     one, both = Circle(angles=1), Circle(angles=2)
     state = states(0.0, math.pi)
     assert both.draw(state, 32).sum() == pytest.approx(2 * int(one.draw(state, 32).sum()), rel=0.01)
+
+
+@pytest.mark.parametrize(("angle", "turns"), [(0.0, 0), (math.pi / 2, 1), (math.pi, 2)])
+def test_a_rod_is_an_unbroken_line_from_the_middle(angle, turns):
+    frame = torch.rot90(Rod().draw(states(angle, 9.0), 32)[0, 0, 0], -turns)  # back to where it hangs
+    assert (frame[16:27, 15:17] > 200).all()
+    assert frame[:13].max() == 0 and frame[:, :13].max() == 0 and frame[:, 19:].max() == 0
 
 
 def test_strategies_fill_the_frame_block_by_block():

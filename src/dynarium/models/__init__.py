@@ -12,6 +12,7 @@ MODELS = Registry(
     "model",
     {
         "ae-rnn": "dynarium.models.pixel_rnn:ae_rnn",
+        "dkf": "dynarium.models.dkf:DKFConfig",
         "kvae": "dynarium.models.kvae:KVAEConfig",
         "per-task": "dynarium.models.per_task:PerTaskConfig",
         "slds": "dynarium.models.slds:SLDSConfig",

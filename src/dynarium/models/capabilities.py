@@ -136,3 +136,18 @@ class HasModes(Protocol):
     def with_modes(self, modes: int) -> torch.nn.Module:
         """Return a fresh model, its parameters not estimated yet, with another number of modes and else the same options."""
         ...
+
+
+@runtime_checkable
+class WeighsSamples(Protocol):
+    """Bounds the likelihood by drawing what is hidden, h, from its posterior q."""
+
+    def log_weights(
+        self, batch: SequenceBatch, samples: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "s b"]:
+        """Return log p(x, h) - log q(h | x) of ``samples`` draws, in nats, x what is observed.
+
+        Their mean is the evidence lower bound, the logarithm of the mean of their exponentials a tighter one (Burda, Grosse
+        & Salakhutdinov 2016, eq. 8). What a model integrates out exactly is not drawn.
+        """
+        ...

@@ -284,6 +284,39 @@ class KVAE(nn.Module):
             "covariance": filtered.cov,
         }
 
+    @torch.no_grad()
+    def bound(self, batch: SequenceBatch) -> Float[Tensor, " b"]:
+        """Return the evidence lower bound of every sequence, in nats: one sample of a, the same in every call.
+
+        The state is integrated out exactly; the weights of training do not enter.
+        """
+        device = self.m0.device
+        return self.log_weights(batch, 1, torch.Generator(device).manual_seed(0))[0]
+
+    @torch.no_grad()
+    def log_weights(
+        self, batch: SequenceBatch, samples: int, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "s b"]:
+        """Return log p(x | a) + log p(a | u) - log q(a | x) of ``samples`` pseudo-observations drawn from q."""
+        video, mask = seen_frames(batch, self.config.frame, "kvae")
+
+        def repeated(x: Tensor) -> Tensor:
+            return x.expand(samples, *x.shape).flatten(0, 1)
+
+        mean, variance = map(repeated, self.posterior_of(video))
+        a = mean + variance.sqrt() * torch.randn(mean.shape, generator=generator, device=mean.device)
+        hidden = None if mask is None else repeated(mask)
+        action = None if batch.action is None else repeated(batch.action)
+        model = self.linear_gaussian(self.dynamics(a, hidden, action))
+        log_a = kalman_filter(model, a, mask=hidden, u=self._control(action)).log_likelihood
+        log_q = gaussian_log_likelihood(a, mean, variance).sum(-1)
+        log_x = frame_log_likelihood(
+            self.decode(a), repeated(video), self.config.likelihood, self.config.pixel_variance
+        )
+        weights = log_x - log_q + log_a
+        seen = weights if hidden is None else torch.where(hidden, weights, 0.0)
+        return seen.sum(1).unflatten(0, (samples, len(video)))
+
     def encode(self, batch: SequenceBatch) -> dict[str, Float[Tensor, "b t _"]]:
         """Return the representations ``z_smooth``, ``z_filter``, ``a``, ``a_smooth`` and the mixture ``weights``."""
         inferred = self.infer(batch)

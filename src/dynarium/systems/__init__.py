@@ -63,6 +63,7 @@ _BUILTIN: dict[str, dict[str, str]] = {
         "duffing": "dynarium.systems.oscillators:duffing",
         "van-der-pol": "dynarium.systems.oscillators:van_der_pol",
         "forced-pendulum": "dynarium.systems.oscillators:forced_pendulum",
+        "pendulum-16x16": "dynarium.systems.oscillators:pendulum_16x16",
         "quadratic-kinetic": "dynarium.systems.oscillators:quadratic_kinetic",
         "quadratic-potential": "dynarium.systems.oscillators:quadratic_potential",
         "lotka-volterra": "dynarium.systems.populations:lotka_volterra",

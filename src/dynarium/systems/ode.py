@@ -16,7 +16,7 @@ from dynarium.systems.actions import RandomActions
 from dynarium.systems.checks import check_not_negative, check_positive, check_range
 from dynarium.systems.draws import Range, shared_factors, uniform_rows
 from dynarium.systems.integrators import integrate
-from dynarium.systems.views import Circle, Plane, Strategies
+from dynarium.systems.views import Circle, Plane, Rod, Strategies
 from dynarium.types import Trajectory
 
 _TOLERANCE = 1e-9
@@ -74,7 +74,7 @@ class Ode:
     observations: int = 0
     factors_seed: int = 0
     observation_noise_std: float = 0.1
-    view: Plane | Circle | Strategies = _PLANE
+    view: Plane | Circle | Rod | Strategies = _PLANE
     side: int = 32
 
     def __post_init__(self) -> None:

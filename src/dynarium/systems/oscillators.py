@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dynarium.systems.actions import RandomActions
 from dynarium.systems.ode import Ode
-from dynarium.systems.views import Circle, Plane
+from dynarium.systems.views import Circle, Plane, Rod
 
 Terms = tuple[Tensor, ...]
 
@@ -58,6 +58,25 @@ def forced_pendulum() -> Ode:
         forcing=RandomActions(largest=8.0),
         dt=0.05,
         view=Circle(),
+    )
+
+
+def pendulum_16x16() -> Ode:
+    """Return a pendulum driven by a torque that is drawn anew at every step, as 16 x 16 frames (Karl et al. 2017).
+
+    What the papers that compare evidence bounds on such frames (Watter et al. 2015, Karl et al. 2017, Fraccaro et al. 2017)
+    leave open is chosen here: gravity 9.8, length 1, friction 0.1, any first angle, a torque uniform in [-8, 8] that is held
+    for one step of 0.1, and a rod, anti-aliased in 256 grey levels.
+    """
+    return Ode(
+        equation=f"{__name__}:forced_pendulum_equation",
+        start={"theta": (-math.pi, math.pi), "omega": (-2.0, 2.0)},
+        parameters={"g": (9.8, 9.8), "length": (1.0, 1.0), "friction": (0.1, 0.1)},
+        actions=1,
+        forcing=RandomActions(kind="steps", largest=8.0, hold=1),
+        steps=20,
+        view=Rod(),
+        side=16,
     )
 
 

@@ -1,4 +1,4 @@
-"""Abstract states as frames: a point of a plane, phases on a circle, the strategies of a game."""
+"""Abstract states as frames: a point of a plane, phases on a circle, a rod, the strategies of a game."""
 
 from dataclasses import dataclass
 
@@ -68,6 +68,19 @@ class Circle:
         """Draw the frames."""
         angle = state[..., : self.angles]
         return draw_points(torch.stack([angle.sin(), -angle.cos()], -1), (0.0, 0.0), 1.3, side)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rod:
+    """A rod from the middle of the frame, turned by the first state dimension in rad; 0 is down, counter-clockwise.
+
+    It is drawn as overlapping discs, and ends four fifths of the way to the edge.
+    """
+
+    def draw(self, state: Float[Tensor, "b t n"], side: int) -> UInt8[Tensor, "b t c h w"]:
+        """Draw the frames."""
+        angle, along = state[..., :1], torch.linspace(0, 1, 12, dtype=state.dtype, device=state.device)
+        return draw_points(torch.stack([along * angle.sin(), -along * angle.cos()], -1), (0.0, 0.0), 1.35, side)
 
 
 @dataclass(frozen=True, kw_only=True)

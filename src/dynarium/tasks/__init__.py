@@ -6,6 +6,7 @@ from dynarium.tasks.protocol import Task
 TASKS = Registry(
     "task",
     {
+        "elbo": "dynarium.tasks.elbo:Elbo",
         "impute": "dynarium.tasks.impute:Impute",
         "generate": "dynarium.tasks.generate:Generate",
         "forecast": "dynarium.tasks.forecast:Forecast",
