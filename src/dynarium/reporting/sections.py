@@ -1,7 +1,7 @@
 """The sections of the report, each from what a run directory holds; a section without material is a quiet line."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,11 @@ import yaml
 from dynarium.reporting.charts import COLOURS, Series, area_chart, line_chart, path_chart, thinned, time_legend
 from dynarium.reporting.html import Html, join, tag
 from dynarium.reporting.page import section
-from dynarium.reporting.rows import Panel, panels, words
+from dynarium.reporting.rows import Record, panels, words
 from dynarium.reporting.runs import RunRecord, TaskRecord
+from dynarium.reporting.settings import curves_of, is_sweep, settings_chart
 from dynarium.reporting.strips import MOST_FRAMES, animated, ordered, strip
 from dynarium.reporting.tables import Table, result_tables
-
-PREFERRED = {"smooth": 1, "filter": 2, "generate": 3, "generated": 3, "reconstruction": 4, "forecast": 1, "mean": 1}
-"""A method keeps its colour in all charts."""
 
 SEQUENCES = 3
 """Sequences shown in pictures of single sequences."""
@@ -67,18 +65,22 @@ def films(run: RunRecord) -> Html:
     return section("films", "Films", *(content or [_quiet("No example films in this run's results.")]))
 
 
-def metric_charts(run: RunRecord) -> Html | None:
-    """Draw every table whose settings are numbers as lines with error bars, baselines dashed."""
-    charts = [
-        _metric_chart(record.task, panel)
-        for record in run.tasks
-        for panel in panels(record.rows)
-        if len(panel.axis) == 1 and len(panel.settings) > 1 and all(_is_number(s[0]) for s in panel.settings)
-    ]
+def metric_charts(run: RunRecord, paper: Sequence[Record] = ()) -> Html | None:
+    """Draw every table whose settings are numbers as lines with bands, the paper's points among them."""
+    charts, published = [], False
+    for record in run.tasks:
+        for panel in panels(record.rows):
+            if is_sweep(panel):
+                found = curves_of(panel, paper)
+                published |= any(curve.kind == "paper" for curve in found)
+                charts.append(settings_chart(found, panel, task=record.task))
     if not charts:
         return None
-    about = _quiet("Solid: the model. Dashed: bounds and trivial baselines. Bars: one standard error over sequences.")
-    return section("settings", "Across settings", about, tag("div", *charts, class_="charts wide"))
+    about = (
+        "Coloured lines: the model. Dotted: bounds. Grey: trivial baselines. Bands: one standard error over sequences."
+    )
+    about += " Circles: what the paper printed." if published else ""
+    return section("settings", "Across settings", _quiet(about), tag("div", *charts, class_="charts wide"))
 
 
 def curves(run: RunRecord) -> Html:
@@ -175,42 +177,6 @@ def _table(table: Table) -> Html:
     caption = tag("caption", _caption(table))
     body = tag("table", caption, tag("thead", tag("tr", *heads)), tag("tbody", *lines))
     return tag("div", body, class_="scroll", tabindex=0)
-
-
-def _metric_chart(task: str, panel: Panel) -> Html:
-    series = []
-    colours = _colours(list(panel.methods))
-    for method, kind in panel.methods.items():
-        points = [panel.points[method, s] for s in panel.settings if (method, s) in panel.points]
-        x = [float(s[0]) for s in panel.settings if (method, s) in panel.points]
-        errors = [p.standard_error for p in points]
-        series.append(
-            Series(
-                label=method,
-                x=x,
-                y=[p.value for p in points],
-                error=errors,
-                colour=colours[method],
-                dashed=kind != "model",
-                marks=kind == "model",
-            )
-        )
-    ticks = [float(s[0]) for s in panel.settings]
-    return line_chart(
-        series,
-        title=f"{words(task)}: {panel.title}",
-        x_label=words(panel.axis[0]),
-        zero=True,
-        x_ticks=ticks if len(ticks) <= 10 else None,
-    )
-
-
-def _colours(methods: list[str]) -> dict[str, int]:
-    """Give each method a colour: its own where it has one, else the next that is free."""
-    given = {m: PREFERRED[m] for m in methods if m in PREFERRED}
-    free = [c for c in range(1, COLOURS + 1) if c not in given.values()] or [COLOURS]
-    others = [m for m in methods if m not in given]
-    return given | {m: free[i % len(free)] for i, m in enumerate(others)}
 
 
 def _planes(record: TaskRecord) -> Html | None:
