@@ -1,5 +1,6 @@
 """Charts of a metric over a setting: lines, points and labels lie where their numbers say."""
 
+import itertools
 import math
 import re
 from typing import Any
@@ -28,7 +29,7 @@ HEIGHTS = st.lists(st.floats(-50, 250), min_size=1, max_size=15)
 def test_labels_keep_their_distance_their_order_and_the_frame(wanted: list[float]) -> None:
     placed = spread(wanted, 12, 10, 210)
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
-    gaps = [placed[b] - placed[a] for a, b in zip(order, order[1:], strict=False)]
+    gaps = [placed[b] - placed[a] for a, b in itertools.pairwise(order)]
     assert all(gap >= 12 - 1e-9 for gap in gaps)
     assert min(placed) >= 10 - 1e-9 and max(placed) <= 210 + 1e-9
 

@@ -1,13 +1,9 @@
-"""Switching Kalman VAE recipes on the bouncing ball, and the study of posterior collapse."""
-
-from dataclasses import replace
+"""Switching Kalman VAE recipes on the bouncing ball."""
 
 from dynarium.models.switching_kvae import SwitchingKVAEConfig
-from dynarium.objectives.schedules import Constant, Linear
 from dynarium.recipes.experiment import Experiment
-from dynarium.recipes.kvae import KVAEExperiment, kvae_annealed, kvae_demo, kvae_fraccaro2017
+from dynarium.recipes.kvae import KVAEExperiment, kvae_demo, kvae_fraccaro2017
 from dynarium.systems.ball import BouncingBall
-from dynarium.tasks.impute import Impute
 
 SwitchingKVAEExperiment = Experiment[SwitchingKVAEConfig, BouncingBall]
 
@@ -32,40 +28,6 @@ def skvae_fraccaro2017() -> SwitchingKVAEExperiment:
     Command: ``dynarium reproduce skvae-fraccaro2017 --seeds 0 1 2``.
     """
     return _switching(kvae_fraccaro2017(), "skvae-fraccaro2017")
-
-
-def kvae_collapse_annealed() -> KVAEExperiment:
-    """Posterior collapse, with annealing: the weight of the second prior rises from 0 to 1 over 5 of 30 epochs.
-
-    The model and optimiser of ``kvae_annealed`` (objective ``beta``), seed 55. What to watch: ``active_units`` in
-    ``metrics.jsonl``, the number of dimensions of a whose mean varies by more than .01; 0 means that the encoder ignores the
-    frame. Expected, from the one published run of that implementation: no collapse, a validation loss near 9.3. Its loss is
-    not ours to the digit (the state is integrated out here, evaluation weighs the reconstruction by 1), so compare
-    the active units, the reconstruction and the blank picture. Command: ``dynarium train kvae-collapse-annealed --then
-    evaluate report``; not yet run in full.
-    """
-    base, epoch = kvae_annealed(), 4000 // 32
-    training = replace(base.training, steps=30 * epoch, seed=55, validate_every=epoch, checkpoint_every=5 * epoch)
-    asked = Impute(random_p=(0.5,), block_steps=(8,), all_frames_rates=())
-    return replace(
-        base,
-        name="kvae-collapse-annealed",
-        model=replace(base.model, beta=Linear(start=0.0, end=1.0, until=5 * epoch)),
-        training=training,
-        tasks=(asked,),
-    )
-
-
-def kvae_collapse_constant() -> KVAEExperiment:
-    """Posterior collapse, without annealing: the second prior has its full weight from the first step on.
-
-    ``kvae_collapse_annealed`` in all else. Expected, from the one published run: collapse (a validation loss near 30, the
-    divergence flat); here ``active_units`` 0 and a reconstruction no better than the blank picture. Our learning rate rises
-    over 200 steps, which the published one does not, and may help against it.
-    Command: ``dynarium train kvae-collapse-constant --then evaluate report``; not yet run in full.
-    """
-    annealed = kvae_collapse_annealed()
-    return replace(annealed, name="kvae-collapse-constant", model=replace(annealed.model, beta=Constant(value=1.0)))
 
 
 def _switching(base: KVAEExperiment, name: str) -> SwitchingKVAEExperiment:

@@ -71,7 +71,7 @@ def compared_part(task: str, recipes: Mapping[str, Sequence[Any]], paper: Sequen
     """Show what several recipes answered to a task about the same data: the summaries as a table, the sweeps as charts."""
     summary = comparison_table(task, recipes)
     names = short_names(list(recipes))
-    merged, owner = _merged(recipes, names)
+    merged, owner = merged_rows(recipes, names)
     tables = result_tables(task, merged, over="seeds")
     shared = []
     for panel, table in zip(panels(merged), tables, strict=True):
@@ -81,7 +81,7 @@ def compared_part(task: str, recipes: Mapping[str, Sequence[Any]], paper: Sequen
             shared.append((panel, Table(**{**vars(table), "note": note})))
 
     def curves(panel: Panel) -> list[Curve]:
-        return _compared_curves(panel, owner, list(names.values()), paper)
+        return compared_curves(panel, owner, list(names.values()), paper)
 
     charts = _part(f"compared-{next(iter(recipes))}-and-{len(recipes) - 1}", task, shared, curves)
     return join([Part(text=markdown(summary) if summary else ""), charts])
@@ -97,7 +97,7 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     return {name: "-".join(left) for name, left in parts.items()}
 
 
-def _merged(
+def merged_rows(
     recipes: Mapping[str, Sequence[Any]], names: Mapping[str, str]
 ) -> tuple[list[dict[str, Any]], dict[str, tuple[str, str]]]:
     """Return the rows of all recipes, a model's method renamed to recipe and method, and whose each of these is.
@@ -122,7 +122,7 @@ def _merged(
     return list(merged.values()), owner
 
 
-def _compared_curves(
+def compared_curves(
     panel: Panel, owner: Mapping[str, tuple[str, str]], names: Sequence[str], paper: Sequence[Record]
 ) -> list[Curve]:
     """Give each recipe a colour and each of its methods a stroke; the paper's points follow the recipe they belong to."""

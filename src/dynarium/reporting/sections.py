@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from dynarium.reporting.charts import COLOURS, Series, area_chart, line_chart, path_chart, thinned, time_legend
+from dynarium.reporting.charts import COLOURS, Series, area_chart, line_chart, path_chart, time_legend
 from dynarium.reporting.html import Html, join, tag
 from dynarium.reporting.page import section
 from dynarium.reporting.rows import Record, panels, words
@@ -16,15 +16,13 @@ from dynarium.reporting.runs import RunRecord, TaskRecord
 from dynarium.reporting.settings import curves_of, is_sweep, settings_chart
 from dynarium.reporting.strips import MOST_FRAMES, animated, ordered, strip
 from dynarium.reporting.tables import Table, result_tables
+from dynarium.reporting.training import training_section
 
 SEQUENCES = 3
 """Sequences shown in pictures of single sequences."""
 
 MOST_TABLES = 4
 """Tables of a task that are open at once; the others can be unfolded."""
-
-TERMS = ("elbo", "log_", "kl", "reconstruction")
-"""Names of the parts of an objective: their charts come before the rest."""
 
 
 def results(run: RunRecord) -> Html:
@@ -37,10 +35,10 @@ def results(run: RunRecord) -> Html:
         content.append(tag("h3", words(record.task).capitalize()))
         content.append(_quiet(" · ".join(words_about)) if words_about else None)
         tables = result_tables(record.task, record.rows)
-        content.append(_tables(tables[:MOST_TABLES]))
+        content.append(tables_shown(tables[:MOST_TABLES]))
         if rest := tables[MOST_TABLES:]:
             names = ", ".join(_caption(table) for table in rest)
-            content.append(tag("details", tag("summary", f"{len(rest)} more: {names}"), _tables(rest)))
+            content.append(tag("details", tag("summary", f"{len(rest)} more: {names}"), tables_shown(rest)))
     return section("results", "Results", *content)
 
 
@@ -84,21 +82,8 @@ def metric_charts(run: RunRecord, paper: Sequence[Record] = ()) -> Html | None:
 
 
 def curves(run: RunRecord) -> Html:
-    """Draw the training curves: the loss first, then the parts of the objective, then the rest."""
-    names = sorted(run.scalars, key=lambda n: (n != "loss", not n.startswith(TERMS)))
-    charts = []
-    for name in names:
-        series = []
-        for split, colour in (("train", 1), ("val", 2)):
-            x, y = thinned(*run.series(name, split))
-            if x:
-                series.append(Series(label=split, x=x, y=y, colour=colour, marks=len(x) < 3))
-        if series:
-            charts.append(line_chart(series, title=words(name), x_label="step", robust=True))
-    if not charts:
-        return section("training", "Training", _quiet("No metrics were logged."))
-    many = tag("details", tag("summary", f"{len(charts) - 9} more"), _charts(charts[9:])) if len(charts) > 9 else None
-    return section("training", "Training", _charts(charts[:9]), many)
+    """Draw the training curves."""
+    return training_section({"": run})
 
 
 def latents(run: RunRecord) -> Html | None:
@@ -144,7 +129,7 @@ def configuration(run: RunRecord) -> Html:
     )
 
 
-def _tables(tables: list[Table]) -> Html:
+def tables_shown(tables: list[Table]) -> Html:
     """Put tables under each other, a note that several share after the last of them."""
     content = []
     for k, table in enumerate(tables):
