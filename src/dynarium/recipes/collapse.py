@@ -15,10 +15,10 @@ def kvae_collapse_annealed() -> KVAEExperiment:
     The model and optimiser of ``kvae_annealed`` (objective ``beta``), seed 55. What to watch: ``active_units``, the number of
     dimensions of a whose mean varies by more than .01 (Burda et al. 2016); 0 means that the encoder ignores the frame; and
     ``kl_prior_a``, log q(a | x) - log N(a; 0, I), the divergence that pulls. Expected, from the one published run of that
-    implementation: no collapse, a validation loss near 9.3. Its loss is not ours to the digit (the state is integrated out here, evaluation weighs the reconstruction
-    by 1), so compare the active units, the reconstruction and the blank picture. Command: ``dynarium train
-    kvae-collapse-annealed --then evaluate``, likewise the other two arms, then ``dynarium report RUN RUN RUN``: their curves in
-    one picture. Not yet run in full.
+    implementation: no collapse, a validation loss near 9.3. Its loss is not ours to the digit (the state is integrated out
+    here, evaluation weighs the reconstruction by 1), so compare the active units, the reconstruction and the blank picture.
+    Command: ``dynarium train kvae-collapse-annealed --then evaluate``, likewise the other two arms, then ``dynarium report RUN
+    RUN RUN``: their curves in one picture. Not yet run in full.
     """
     base = kvae_annealed()
     training = replace(base.training, steps=30 * EPOCH, seed=55, validate_every=EPOCH, checkpoint_every=5 * EPOCH)

@@ -152,7 +152,8 @@ def _table(table: Table) -> Html:
     for line in table.rows:
         label = tag("span", f" {line.tag}", class_="tag") if line.tag else None
         cells = [tag("th", line.cells[0].text, label, scope="row", class_="name")]
-        for cell in line.cells[1:]:
+        cells += [tag("td", cell.text, class_="name") for cell in line.cells[1 : table.labels]]
+        for cell in line.cells[table.labels :]:
             mark = tag("span", cell.mark, class_="mark") if cell.mark else None
             value, sign, error = cell.text.partition(" ± ")
             shown = join(value, tag("span", sign, error, class_="plus") if sign else None)
