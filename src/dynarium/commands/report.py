@@ -45,7 +45,7 @@ def _published(run: Path) -> Sequence[Any]:
     from dynarium.recipes import PAPERS, RECIPES, load_experiment, paper_of
 
     try:
-        name = config.read_yaml(run / "config.yaml").get("name")
+        name = str(config.read_yaml(run / "config.yaml").get("name"))
         same_world = name in PAPERS and load_experiment(run).world == RECIPES[name]().world
     except UserError:  # the report says itself what a run lacks
         return ()
