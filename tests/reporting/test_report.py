@@ -2,14 +2,17 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dynarium import config
 from dynarium.commands.report import report
 from dynarium.errors import UserError
+from dynarium.recipes import experiment_of
 from dynarium.reporting import write_report
 
 VOID = {"meta", "img", "source", "br", "hr"}
@@ -126,7 +129,7 @@ def test_the_parts_of_a_report(run_directory: Path) -> None:
         for t in (
             "Results Impute",
             "Films Impute",
-            "Solid: the model",
+            "Coloured lines: the model",
             "Training loss",
             "In the plane",
             "These commands",
@@ -255,6 +258,32 @@ def test_command(run_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.strip() == f"report: {tmp_path / 'a' / 'page.html'}"
     read(tmp_path / "a" / "page.html")
     assert not (run_directory / "report.html").exists()
+
+
+def test_the_papers_points_are_drawn(run_directory: Path) -> None:
+    at = {"mask": "random"}
+    paper = [
+        {"method": "smooth", "metric": "wrong_pixels_missing", "condition": at | {"p": p}, "value": 0.0061}
+        for p in (0.2, 0.5)
+    ]
+    plain, _ = read(write_report(run_directory))
+    assert "circle" not in plain.split('id="settings"')[1].split("</section>")[0]
+    text, page = read(write_report(run_directory, paper=paper))
+    charts = text.split('id="settings"')[1].split("</section>")[0]
+    assert charts.count("<circle") == 2, "one panel only has this metric and this mask"
+    assert "smooth, paper" in page.text
+    assert "what the paper printed" in page.text
+
+
+@pytest.mark.parametrize("gravity", [(0.0, 0.0), (0.0, 5.0)])
+def test_the_command_knows_the_paper_of_the_recipes_own_world(
+    gravity: tuple[float, float], run_directory: Path
+) -> None:
+    experiment = experiment_of("kvae-fraccaro2017")
+    world = replace(experiment.world, gravity=gravity)
+    config.save(replace(experiment, world=world), run_directory / "config.yaml")
+    report([str(run_directory)], "dynarium report")
+    assert ("VAE-RNN, paper" in (run_directory / "report.html").read_text()) == (world == experiment.world)
 
 
 def test_a_report_needs_no_torch(run_directory: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 
 from dynarium.errors import UserError
 from dynarium.reporting.results_page import main, pooled, results_page
+from dynarium.reporting.results_sections import short_names
 
 
 def record(seed: int, value: float, paper: bool = True) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def write(folder: Path, *records: dict[str, Any]) -> None:
 def test_page_of_two_recipes(tmp_path: Path) -> None:
     write(tmp_path / "results" / "kvae-x", *(record(seed, value) for seed, value in ((10, 0.0074), (2, 0.0070))))
     write(tmp_path / "results" / "other", record(0, 0.02, paper=False))
-    page = results_page(tmp_path / "results")
+    page = results_page(tmp_path / "results").text
     first, second = page.split("## kvae-x")[1].split("## other")
     assert "| wrong" not in page
     assert first.index("| 2 | `0123456789` | `fedcba9876` | 10.0 min | cpu two cores | torch 2.13.0 |") < first.index(
@@ -67,13 +69,74 @@ def test_recipes_on_the_same_data_are_compared(tmp_path: Path) -> None:
     write(tmp_path / "results" / "good", told(0, 0.002), told(1, 0.004))
     write(tmp_path / "results" / "bad", told(0, 0.008))
     write(tmp_path / "results" / "elsewhere", record(0, 0.001, paper=False) | {"data": "xyz"})
-    page = results_page(tmp_path / "results").split("## bad")[0]
+    page = results_page(tmp_path / "results").text.split("## bad")[0]
     assert "## Compared: bad, good\n" in page
     assert "| recipe | method | mse |" in page
     assert "| good | smooth | **0.0030 ± 0.0010** |" in page
     assert "| bad | smooth | 0.0080 ± 0.0009 |" in page
     assert "| any | blank *(trivial)* | 0.0140 ± 0.0009 |" in page
     assert "elsewhere" not in page
+
+
+def sweep(name: str, seed: int, factor: float, methods: tuple[str, ...] = ("smooth", "filter")) -> dict[str, Any]:
+    """A record of an imputation at five settings, two metrics, with published rows."""
+    shares = (0.2, 0.4, 0.6, 0.8, 1.0)
+    rows = [
+        record(seed, 0.0)["rows"][0]
+        | {"method": method, "metric": metric, "condition": {"mask": "random", "p": p}, "value": factor * p}
+        | {"baseline": method == "blank"}
+        for metric in ("mse_all", "wrong_pixels_missing")
+        for method in (*methods, "generate", "blank")
+        for p in shares
+    ]
+    paper = [
+        {"method": method, "metric": "wrong_pixels_missing", "condition": {"mask": "random", "p": p}, "value": 0.01 * p}
+        for method in ("smooth", "filter", "AE-RNN")
+        for p in shares
+    ]
+    return record(seed, 0.0) | {"recipe": name, "data": "abc", "rows": rows, "paper": paper}
+
+
+def test_what_was_measured_over_a_setting_is_drawn_and_its_tables_folded(tmp_path: Path) -> None:
+    write(tmp_path / "kvae-x", sweep("kvae-x", 0, 0.02), sweep("kvae-x", 1, 0.03))
+    page = results_page(tmp_path)
+    file = "kvae-x-impute-wrong-pixels-missing-random-p.svg"
+    assert set(page.pictures) == {file, "kvae-x-impute-mse-all-random-p.svg"}
+    for name in page.pictures:
+        assert f"(images/results/{name})" in page.text
+    first, *hidden = page.text.split("<details")
+    assert file in first and "mse-all" not in first, "the metric of the paper is shown, the other folded"
+    assert "| method | p = 0.2 |" not in first
+    assert sum("| smooth | 0.0050 ± 0.0010 (ties with blank) |" in part for part in hidden) == 1
+    assert any("| smooth | 0.0020 |" in part for part in hidden), "the paper's table is long: folded too"
+    assert page.text.count("<details") == page.text.count("</details>") == page.text.count("<summary>") == 3
+    assert "generate" not in page.pictures[file]
+    assert page.pictures[file].count("<circle") == 15
+    assert "smooth from 0.005 to 0.025" in page.pictures[file]
+
+
+def test_recipes_are_drawn_into_one_chart(tmp_path: Path) -> None:
+    write(tmp_path / "kvae-x", sweep("kvae-x", 0, 0.02))
+    write(tmp_path / "skvae-x", sweep("skvae-x", 0, 0.01))
+    write(tmp_path / "ae-rnn-x", sweep("ae-rnn-x", 0, 0.03, methods=("predict",)))
+    page = results_page(tmp_path)
+    name = "compared-ae-rnn-x-and-2-impute-wrong-pixels-missing-random-p.svg"
+    assert page.text.index(name) < page.text.index("## ae-rnn-x")
+    labels = dict(reversed(found) for found in re.findall(r'class="label (c\d)">([^<]*)<', page.pictures[name]))
+    assert set(labels) == {
+        *("ae-rnn", "kvae smooth", "kvae filter", "skvae smooth", "skvae filter", "blank"),
+        *("kvae smooth, paper", "kvae filter, paper", "AE-RNN, paper"),
+    }
+    assert labels["kvae smooth"] == labels["kvae filter"] == labels["kvae smooth, paper"] != labels["skvae smooth"]
+    assert labels["ae-rnn"] == labels["AE-RNN, paper"]
+    assert page.pictures[name].count("<circle") == 10, "the second method's points are squares"
+    assert "| kvae filter | 0.004" in page.text.split("## ae-rnn-x")[0]
+
+
+def test_short_names() -> None:
+    assert short_names(["kvae-x", "vae-rnn-x"]) == {"kvae-x": "kvae", "vae-rnn-x": "vae-rnn"}
+    assert list(short_names(["a-b", "a-b-c", "a-b-d"]).values()) == ["b", "b-c", "b-d"]
+    assert short_names(["only-one"]) == {"only-one": "only-one"}
 
 
 def test_one_seed_keeps_its_error_over_sequences() -> None:
@@ -85,8 +148,15 @@ def test_one_seed_keeps_its_error_over_sequences() -> None:
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path / "results" / "kvae-x", record(0, 0.0070))
+    write(tmp_path / "results" / "kvae-x", sweep("kvae-x", 0, 0.02))
+    stale = tmp_path / "docs" / "images" / "results" / "gone.svg"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("old")
     assert main([str(tmp_path / "results"), str(tmp_path / "docs" / "results.md")]) == 0
+    assert sorted(f.name for f in stale.parent.iterdir()) == [
+        "kvae-x-impute-mse-all-random-p.svg",
+        "kvae-x-impute-wrong-pixels-missing-random-p.svg",
+    ]
     assert (tmp_path / "docs" / "results.md").read_text(encoding="utf-8").startswith("# Results")
     assert main([str(tmp_path / "results")]) == 2
     assert main([str(tmp_path / "nothing"), str(tmp_path / "no.md")]) == 2
@@ -95,7 +165,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_no_results_yet(tmp_path: Path) -> None:
-    assert "no results yet" in results_page(tmp_path)
+    assert "no results yet" in results_page(tmp_path).text
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"rows": 3}'])

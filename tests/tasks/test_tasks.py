@@ -1,5 +1,7 @@
 """Tasks: a perfect model scores perfectly, a blank one scores like the blank row, and numbers equal a plain loop."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from dynarium.data import Dataset, make_dataset, write_arrays
 from dynarium.errors import UserError
 from dynarium.metrics.estimate import ratio_estimate
 from dynarium.metrics.frames import frame_change, nearest_wrong_pixels, squared_error, wrong_pixels
+from dynarium.nn.frames import as_float
 from dynarium.tasks.baselines import background, hold_last, interpolate
 from dynarium.tasks.forecast import Forecast
 from dynarium.tasks.generate import Generate
@@ -145,6 +148,35 @@ def test_padding_and_missing_frames_are_neither_given_nor_scored(dataset, tmp_pa
     if field == "length":
         last = rows_of(Result(task="", rows=tuple(rows[0])), method="mean", metric="mse")[-1]
         assert last.condition == {"steps ahead": 4} and last.n == (length == 8).sum()
+
+
+class Leaking(Oracle):
+    """Blurs over time without asking which frames are hidden: what stands there reaches its answer."""
+
+    def impute(self, batch):
+        frames = as_float(batch.video)
+        return {"smooth": (frames + frames.roll(1, 1)) / 2}
+
+
+class Blind(Oracle):
+    """The same on what it may see."""
+
+    def impute(self, batch):
+        seen = torch.where(batch.mask[..., None, None, None], as_float(batch.video), 0.0)
+        return {"smooth": (seen + seen.roll(1, 1)) / 2}
+
+
+@pytest.mark.parametrize("hidden", ["noise", "nan"])
+def test_a_leak_shows_where_hidden_frames_are_replaced(dataset, hidden):
+    kept = Impute(random_p=(0.5,), block_steps=(2,), all_frames_rates=(0.4,))
+    other = replace(kept, hidden=hidden)
+    assert (kept.name, other.name) == ("impute", f"impute-{hidden}")
+    for model, same in ((Blind(), True), (Leaking(), False)):
+        before, after = (task.run(model, dataset).rows for task in (kept, other))
+        changed = {row.method for row, was in zip(after, before, strict=True) if row != was}
+        assert changed == (set() if same else {"smooth"}), "truth and trivial rows stay what they are"
+        scores = [row for row in after if row.method == "smooth" and row.metric == "mse_missing"]
+        assert all(np.isfinite(row.value) for row in scores) == (same or hidden == "noise")
 
 
 def test_forecast(dataset):

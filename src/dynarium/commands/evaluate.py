@@ -1,9 +1,9 @@
 """``dynarium evaluate``: ask a trained model questions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -15,7 +15,8 @@ from dynarium.errors import UserError
 class Options:
     """Ask a trained model the questions of its recipe, or others, about its own data or another dataset.
 
-    Prints the tables, trivial rows beside the model, and writes RUN/results/TASK.json and .npz.
+    Prints the tables, trivial rows beside the model, and writes RUN/results/TASK.json and .npz. Dotted options change a
+    question, e.g. --impute.hidden noise or --forecast.samples 8.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -36,7 +37,9 @@ class Options:
 
 def evaluate(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium evaluate``."""
-    options = parse(Options, arguments, prog)
+    options, dotted = parse(Options, arguments, prog, allow_unknown=True)
+    if any(word.startswith("--") and "." not in word.partition("=")[0] for word in dotted):
+        parse(Options, arguments, prog)  # says what is wrong
     if options.sequences is not None and options.sequences < 1:
         raise UserError(f"--sequences: expected at least 1, got {options.sequences}")
 
@@ -48,7 +51,8 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
     run = load_run(options.run, options.checkpoint)
     own = run.experiment.tasks
     wanted = [[task for task in own if type(task) is TASKS[name]] or [TASKS[name]()] for name in options.task]
-    tasks = [task for found in wanted for task in found] or own
+    tasks = [task for found in wanted for task in found] or list(own)
+    tasks = _changed(tasks, dotted, prog) if dotted else tasks
     changes = {k: v for k, v in (("split", options.split), ("sequences", options.sequences)) if v is not None}
     dataset = run.dataset if options.data is None else Dataset(options.data)
     frame: tuple[int, ...] | None = getattr(run.experiment.model, "frame", None)
@@ -75,3 +79,19 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
         print(f"written: {file}")
     if refused:
         raise UserError("; ".join(refused))
+
+
+def _changed(tasks: Sequence[Any], dotted: Sequence[str], prog: str) -> list[Any]:
+    """Return the tasks with the options ``--TASK.OPTION`` of the command line; each holds for all tasks of that kind."""
+    from dynarium import config
+    from dynarium.tasks import TASKS
+
+    names = [TASKS.name_of(type(task)).replace("-", "_") for task in tasks]
+    first = dict(zip(reversed(names), reversed(tasks), strict=True))
+    questions = make_dataclass("Questions", [(name, type(task)) for name, task in first.items()], kw_only=True)
+    # The parser takes one task of a kind at a time.
+    asked = [
+        config.parse_arguments(questions, dotted, prog, default=questions(**{**first, name: task}))
+        for name, task in zip(names, tasks, strict=True)
+    ]
+    return [getattr(one, name) for one, name in zip(asked, names, strict=True)]

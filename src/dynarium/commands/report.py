@@ -1,29 +1,52 @@
-"""``dynarium report``: one self-contained HTML page of a run."""
+"""``dynarium report``: one self-contained HTML page of a run, or of several compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from dynarium.commands.parse import parse
+from dynarium.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Write one self-contained HTML page of a run: results, films, curves, latent states, configuration."""
+    """Write one self-contained HTML page of a run: results, films, curves, latent states, configuration.
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """The run directory."""
+    Of several runs: what differs between them, their tables joined, their curves in the same charts.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """The run directory, or several."""
     out: Path | None = None
-    """The file to write; report.html in the run directory when left out."""
+    """The file to write; when left out report.html in the run directory, of several comparison.html beside the first."""
 
 
 def report(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium report``."""
     options = parse(Options, arguments, prog)
 
-    from dynarium.reporting import write_report
+    from dynarium.reporting import write_comparison, write_report
 
-    print(f"report: {write_report(options.run, options.out)}")
+    if not options.runs:
+        raise UserError("report: expected a run directory")
+    if len(options.runs) > 1:
+        print(f"report: {write_comparison(options.runs, options.out)}")
+        return
+    (run,) = options.runs
+    print(f"report: {write_report(run, options.out, _published(run))}")
+
+
+def _published(run: Path) -> Sequence[Any]:
+    """Return what the paper of a run's recipe printed, if the run watches the recipe's own world."""
+    from dynarium import config
+    from dynarium.recipes import PAPERS, RECIPES, load_experiment, paper_of
+
+    try:
+        name = str(config.read_yaml(run / "config.yaml").get("name"))
+        same_world = name in PAPERS and load_experiment(run).world == RECIPES[name]().world
+    except UserError:  # the report says itself what a run lacks
+        return ()
+    return paper_of(name) if same_world else ()

@@ -242,12 +242,13 @@ class KVAE(nn.Module):
         count = observed.sum().clamp(min=1)
         log_x, log_q, log_a = ((term * observed).sum() / count for term in (log_x, log_q, log_a))
         terms = {"log_p_x": log_x, "log_q_a": log_q, "log_p_a": log_a, "elbo": log_x - log_q + log_a}
+        terms["kl_a"] = log_q - log_a
         weight = config.reconstruction_weight if training else 1.0
         if config.objective == "beta":
             prior = (gaussian_log_likelihood(a, torch.zeros_like(a), 1.0).sum(-1) * observed).sum() / count
             beta = config.beta(step) if training else config.beta(math.inf)
             objective = weight * log_x + beta * (prior - log_q) + log_a
-            terms |= {"log_prior_a": prior, "beta": torch.tensor(beta)}
+            terms |= {"log_prior_a": prior, "kl_prior_a": log_q - prior, "beta": torch.tensor(beta)}
         else:
             objective = weight * log_x - log_q + log_a
         with torch.no_grad():

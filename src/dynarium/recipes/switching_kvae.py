@@ -1,15 +1,15 @@
-"""Switching Kalman VAE recipes on the bouncing ball, and the study of posterior collapse."""
+"""Switching Kalman VAE recipes on the bouncing ball."""
 
 from dataclasses import replace
+from typing import Any
 
+from dynarium.models.kvae import KVAEConfig
 from dynarium.models.switching_kvae import SwitchingKVAEConfig
-from dynarium.objectives.schedules import Constant, Cosine, Linear
-from dynarium.recipes.experiment import Experiment
-from dynarium.recipes.kvae import KVAEExperiment, kvae_annealed, kvae_demo, kvae_fraccaro2017
-from dynarium.systems.ball import BouncingBall
-from dynarium.tasks.impute import Impute
+from dynarium.objectives.schedules import Cosine
+from dynarium.recipes.experiment import Experiment, Tier
+from dynarium.recipes.kvae import kvae_demo, kvae_fraccaro2017, kvae_gravity, kvae_polygon, kvae_pong
 
-SwitchingKVAEExperiment = Experiment[SwitchingKVAEConfig, BouncingBall]
+SwitchingKVAEExperiment = Experiment[SwitchingKVAEConfig, Any]
 
 
 def skvae_demo() -> SwitchingKVAEExperiment:
@@ -18,7 +18,6 @@ def skvae_demo() -> SwitchingKVAEExperiment:
     World, data, steps and questions are those of ``kvae-demo``; the learning rate is 8e-3 (there: 5e-3), with nine regimes
     of a four-dimensional state and constant pushes (there: a mixture of three matrices, without) and a GRU of width 128
     (there: an LSTM of 50).
-    @@DEMO@@
     Command: ``dynarium train skvae-demo --then evaluate report``.
     """
     base = _switching(kvae_demo(), "skvae-demo")
@@ -26,7 +25,7 @@ def skvae_demo() -> SwitchingKVAEExperiment:
     return replace(base, training=replace(base.training, learning_rate=rate))
 
 
-def skvae_fraccaro2017() -> SwitchingKVAEExperiment:
+def skvae_fraccaro2017(tier: Tier = "paper") -> SwitchingKVAEExperiment:
     """Does switching beat the mixture? ``kvae-fraccaro2017`` with Markov regimes in place of the LSTM's mixture of matrices.
 
     World, data, steps, optimiser and questions are those of ``kvae_fraccaro2017`` (Fraccaro et al. 2017, section 5.1 and
@@ -36,50 +35,40 @@ def skvae_fraccaro2017() -> SwitchingKVAEExperiment:
     switching is ahead at drop rates of .2 to .8, but the regimes of that one could read the hidden frames; here they cannot.
     Command: ``dynarium reproduce skvae-fraccaro2017 --seeds 0 1 2``.
     """
-    return _switching(kvae_fraccaro2017(), "skvae-fraccaro2017")
+    return _switching(kvae_fraccaro2017(tier), "skvae-fraccaro2017")
 
 
-def kvae_collapse_annealed() -> KVAEExperiment:
-    """Posterior collapse, with annealing: the weight of the second prior rises from 0 to 1 over 5 of 30 epochs.
+def skvae_gravity(tier: Tier = "paper") -> SwitchingKVAEExperiment:
+    """``kvae-gravity`` with Markov regimes: the bouncing ball of Fraccaro et al. (2017) under gravity.
 
-    The model and optimiser of ``kvae_annealed`` (objective ``beta``), seed 55. What to watch: ``active_units`` in
-    ``metrics.jsonl``, the number of dimensions of a whose mean varies by more than .01; 0 means that the encoder ignores the
-    frame. Expected, from the one published run of that implementation: no collapse, a validation loss near 9.3. Its loss is
-    not ours to the digit (the state is integrated out here, evaluation weighs the reconstruction by 1), so compare
-    the active units, the reconstruction and the blank picture. Command: ``dynarium train kvae-collapse-annealed --then
-    evaluate report``; not yet run in full.
+    Command: ``dynarium reproduce skvae-gravity --tier cpu``.
     """
-    base, epoch = kvae_annealed(), 4000 // 32
-    training = replace(base.training, steps=30 * epoch, seed=55, validate_every=epoch, checkpoint_every=5 * epoch)
-    asked = Impute(random_p=(0.5,), block_steps=(8,), all_frames_rates=())
-    return replace(
-        base,
-        name="kvae-collapse-annealed",
-        model=replace(base.model, beta=Linear(start=0.0, end=1.0, until=5 * epoch)),
-        training=training,
-        tasks=(asked,),
-    )
+    return _switching(kvae_gravity(tier), "skvae-gravity")
 
 
-def kvae_collapse_constant() -> KVAEExperiment:
-    """Posterior collapse, without annealing: the second prior has its full weight from the first step on.
+def skvae_polygon(tier: Tier = "paper") -> SwitchingKVAEExperiment:
+    """``kvae-polygon`` with Markov regimes: the bouncing ball of Fraccaro et al. (2017) in an irregular hexagon.
 
-    ``kvae_collapse_annealed`` in all else. Expected, from the one published run: collapse (a validation loss near 30, the
-    divergence flat); here ``active_units`` 0 and a reconstruction no better than the blank picture. Our learning rate rises
-    over 200 steps, which the published one does not, and may help against it.
-    Command: ``dynarium train kvae-collapse-constant --then evaluate report``; not yet run in full.
+    Command: ``dynarium reproduce skvae-polygon --tier cpu``.
     """
-    annealed = kvae_collapse_annealed()
-    return replace(annealed, name="kvae-collapse-constant", model=replace(annealed.model, beta=Constant(value=1.0)))
+    return _switching(kvae_polygon(tier), "skvae-polygon")
 
 
-def _switching(base: KVAEExperiment, name: str) -> SwitchingKVAEExperiment:
+def skvae_pong(tier: Tier = "paper") -> SwitchingKVAEExperiment:
+    """``kvae-pong`` with Markov regimes: Pong, as in Fraccaro et al. (2017).
+
+    Command: ``dynarium reproduce skvae-pong --tier cpu``.
+    """
+    return _switching(kvae_pong(tier), "skvae-pong")
+
+
+def _switching(base: Experiment[KVAEConfig, Any], name: str) -> SwitchingKVAEExperiment:
     """Return an experiment of the KVAE with the switching model in its place."""
     return Experiment(
         name=name,
         world=base.world,
         data=base.data,
-        model=SwitchingKVAEConfig(),
+        model=SwitchingKVAEConfig(observation=base.model.observation, state=base.model.state),
         training=base.training,
         tasks=base.tasks,
     )

@@ -79,7 +79,7 @@ def line_chart(
     left = 10 + 6.4 * max(map(len, labels), default=1)
     horizontal = Axis(0.0 if robust else float(x.min()), float(x.max()), left + 8, WIDTH - 12)
     vertical = Axis(low, high, HEIGHT - 36, 10.0, log)
-    parts = [_frame(horizontal, vertical, ticks, labels, x_label, x_ticks, left)]
+    parts = [frame(horizontal, vertical, ticks, labels, x_label, x_ticks, left)]
     for start, end in bands:
         parts.insert(0, _band(horizontal, vertical, start, end))
     drawn = join(*(_drawn(one, horizontal, vertical) for one in series))
@@ -109,11 +109,11 @@ def area_chart(
     for k in range(modes):
         above = [(horizontal(t), vertical(edges[t, k + 1])) for t in range(steps)]
         below = [(horizontal(t), vertical(edges[t, k])) for t in reversed(range(steps))]
-        areas.append(tag("path", d=_path(above + below) + "Z", class_=f"area c{k % COLOURS + 1}"))
-    frame = _frame(horizontal, vertical, [0.0, 0.5, 1.0], ["0", "0.5", "1"], x_label, None, left - 8)
+        areas.append(tag("path", d=path_of(above + below) + "Z", class_=f"area c{k % COLOURS + 1}"))
+    axes = frame(horizontal, vertical, [0.0, 0.5, 1.0], ["0", "0.5", "1"], x_label, None, left - 8, below=24)
     marks = [tag("rect", x=horizontal(t) - 3, y=HEIGHT - 43, width=6, height=4, class_="missing-mark") for t in ticks]
     keys = [_key(names[k] if k < len(names) else f"mode {k + 1}", f"c{k % COLOURS + 1}", "area") for k in range(modes)]
-    return _figure(title, "", [frame, *areas, *marks], tag("div", *keys, class_="legend"))
+    return _figure(title, "", [axes, *areas, *marks], tag("div", *keys, class_="legend"))
 
 
 def path_chart(points: np.ndarray, *, title: str, dots: np.ndarray | None = None) -> Html:
@@ -167,6 +167,43 @@ def thinned(x: Sequence[float], y: Sequence[float], most: int = 300) -> tuple[li
     return [float(xs[p].mean()) for p in parts], [float(ys[p].mean()) for p in parts]
 
 
+def frame(
+    horizontal: Axis,
+    vertical: Axis,
+    ticks: Sequence[float],
+    labels: Sequence[str],
+    x_label: str,
+    x_ticks: Sequence[float] | None,
+    left: float,
+    below: float = 16.0,
+) -> Html:
+    """Draw the grid, the ticks and the names of two axes; the horizontal one's labels stand ``below`` its line."""
+    parts = []
+    right, bottom = horizontal.end, vertical.start
+    for value, label in zip(ticks, labels, strict=True):
+        y = vertical(value)
+        parts.append(tag("line", x1=left, y1=y, x2=right, y2=y, class_="grid"))
+        parts.append(tag("text", label, x=left - 5, y=y + 4, text_anchor="end"))
+    across = list(x_ticks) if x_ticks is not None else even_ticks(horizontal.low, horizontal.high, 4)
+    room = (horizontal.end - horizontal.start) / max(1, len(across))
+    for value, label in zip(across, tick_labels(across), strict=True):
+        if 6.6 * len(label) > room and value not in (across[0], across[-1]):
+            continue
+        x = horizontal(value)
+        anchor = "end" if x > right - 10 else "middle"
+        parts.append(tag("line", x1=x, y1=bottom, x2=x, y2=bottom + 4, class_="axis"))
+        parts.append(tag("text", label, x=right + 8 if anchor == "end" else x, y=bottom + below, text_anchor=anchor))
+    parts.append(tag("line", x1=left, y1=bottom, x2=right, y2=bottom, class_="axis"))
+    parts.append(tag("text", x_label, x=right, y=bottom + below + 16, text_anchor="end", class_="name"))
+    return join(*parts)
+
+
+def path_of(points: Sequence[tuple[float, float]]) -> str:
+    """Write a path through points."""
+    body = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    return f"M{body}" if len(points) > 1 else f"M{body}h.01"
+
+
 def _key(label: str, colour: str, kind: str) -> Html:
     shape = (
         tag("rect", x=0, y=0, width=14, height=10, class_=f"area {colour}")
@@ -194,7 +231,7 @@ def _drawn(one: Series, horizontal: Axis, vertical: Axis) -> Html:
         if math.isfinite(y):
             stretch.append((horizontal(x), vertical(y)))
         elif stretch:
-            parts.append(tag("path", d=_path(stretch), class_=f"line {colour}" + (" dashed" if one.dashed else "")))
+            parts.append(tag("path", d=path_of(stretch), class_=f"line {colour}" + (" dashed" if one.dashed else "")))
             stretch = []
     for i, (x, y) in enumerate(zip(one.x, one.y, strict=True)):
         error = one.error[i] if one.error is not None else 0.0
@@ -209,46 +246,11 @@ def _drawn(one: Series, horizontal: Axis, vertical: Axis) -> Html:
     return join(*parts)
 
 
-def _frame(
-    horizontal: Axis,
-    vertical: Axis,
-    ticks: Sequence[float],
-    labels: Sequence[str],
-    x_label: str,
-    x_ticks: Sequence[float] | None,
-    left: float,
-) -> Html:
-    parts = []
-    right, bottom = horizontal.end, vertical.start
-    for value, label in zip(ticks, labels, strict=True):
-        y = vertical(value)
-        parts.append(tag("line", x1=left, y1=y, x2=right, y2=y, class_="grid"))
-        parts.append(tag("text", label, x=left - 5, y=y + 4, text_anchor="end"))
-    across = list(x_ticks) if x_ticks is not None else even_ticks(horizontal.low, horizontal.high, 4)
-    below = HEIGHT - 20
-    room = (horizontal.end - horizontal.start) / max(1, len(across))
-    for value, label in zip(across, tick_labels(across), strict=True):
-        if 6.6 * len(label) > room and value not in (across[0], across[-1]):
-            continue
-        anchor = "end" if horizontal(value) > WIDTH - 22 else "middle"
-        at = WIDTH - 4 if anchor == "end" else horizontal(value)
-        parts.append(tag("line", x1=horizontal(value), y1=bottom, x2=horizontal(value), y2=bottom + 4, class_="axis"))
-        parts.append(tag("text", label, x=at, y=below, text_anchor=anchor))
-    parts.append(tag("line", x1=left, y1=bottom, x2=right, y2=bottom, class_="axis"))
-    parts.append(tag("text", x_label, x=right, y=HEIGHT - 4, text_anchor="end", class_="name"))
-    return join(*parts)
-
-
 def _band(horizontal: Axis, vertical: Axis, start: float, end: float) -> Html:
     x1, x2 = max(horizontal.start, horizontal(start)), min(horizontal.end, horizontal(end))
     return tag(
         "rect", x=x1, y=vertical.end, width=max(0.0, x2 - x1), height=vertical.start - vertical.end, class_="band"
     )
-
-
-def _path(points: Sequence[tuple[float, float]]) -> str:
-    body = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    return f"M{body}" if len(points) > 1 else f"M{body}h.01"
 
 
 def _time(step: int, steps: int) -> int:

@@ -8,15 +8,20 @@ CLASSES = "".join(f".{kind}{i}{{color:var(--{kind}{i})}}" for kind, n in (("c", 
 """A class for each colour: shapes are drawn in ``currentColor``."""
 
 
+def stylesheet(*names: str) -> str:
+    """Return the style sheets of these names and the colour classes as one."""
+    folder = files("dynarium.reporting")
+    return "".join(folder.joinpath(f"{name}.css").read_text(encoding="utf-8") for name in names) + CLASSES
+
+
 def page(title: str, body: Html) -> str:
     """Return the whole document."""
-    style = files("dynarium.reporting").joinpath("style.css").read_text(encoding="utf-8")
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("title", title),
-        tag("style", Html(style + CLASSES)),
+        tag("style", Html(stylesheet("palette", "style", "drawing"))),
     )
     return "<!DOCTYPE html>\n" + tag("html", head, tag("body", tag("main", body)), lang="en") + "\n"
 

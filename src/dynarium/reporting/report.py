@@ -1,20 +1,24 @@
 """The report of a run: one self-contained HTML file."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dynarium.reporting import sections
 from dynarium.reporting.html import join, tag
 from dynarium.reporting.page import page
+from dynarium.reporting.rows import record_of
 from dynarium.reporting.runs import read_run
 from dynarium.reporting.summary import head
 
 
-def write_report(run_directory: Path, out: Path | None = None) -> Path:
+def write_report(run_directory: Path, out: Path | None = None, paper: Sequence[Any] = ()) -> Path:
     """Write the report of a run.
 
     Args:
         run_directory: The run; whatever it lacks is left out and said.
         out: The file to write; ``report.html`` in the run directory when left out.
+        paper: Published rows (mappings or ``types.Row``), drawn into the charts of the same question.
 
     Returns:
         The file written.
@@ -27,7 +31,7 @@ def write_report(run_directory: Path, out: Path | None = None) -> Path:
         sections.results(run),
         sections.films(run),
         sections.vector_field(run),
-        sections.metric_charts(run),
+        sections.metric_charts(run, [record_of(row) for row in paper]),
         sections.curves(run),
         sections.latents(run),
         sections.configuration(run),

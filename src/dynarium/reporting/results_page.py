@@ -12,8 +12,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from dynarium.errors import UserError
-from dynarium.reporting.rows import words
-from dynarium.reporting.tables import comparison_table, markdown, paper_table, result_tables
+from dynarium.reporting.results_sections import PICTURES, Part, compared_part, folded, join, task_part
+from dynarium.reporting.rows import Record, record_of, words
+from dynarium.reporting.tables import markdown, paper_table
 
 HEAD = """\
 # Results
@@ -25,8 +26,8 @@ made. A recipe's experiment is run again by `dynarium reproduce RECIPE`.
 """
 
 
-def results_page(results: Path) -> str:
-    """Write the page of all recipes in a folder of results as Markdown.
+def results_page(results: Path) -> Part:
+    """Write the page of all recipes in a folder of results: Markdown, and the pictures it shows.
 
     Raises:
         UserError: The folder does not exist, or a file in it is no record of results.
@@ -36,10 +37,10 @@ def results_page(results: Path) -> str:
         raise UserError(f"results: expected a folder of results, got {str(results)!r}, which is no directory")
     recipes = {d.name: [_read(f) for f in sorted(d.glob("*.json"))] for d in sorted(results.iterdir()) if d.is_dir()}
     parts = [_recipe(name, sorted(records, key=_seed)) for name, records in recipes.items() if records]
-    return "\n".join([HEAD, *_compared(recipes), *(parts or ["There are no results yet.\n"])])
+    return join([Part(text=HEAD), *_compared(recipes), *(parts or [Part(text="There are no results yet.\n")])])
 
 
-def _compared(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+def _compared(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Part]:
     """Write a section for every dataset about which several recipes were asked the same."""
     about: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for name, records in recipes.items():
@@ -51,10 +52,15 @@ def _compared(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
         asked = {
             task: {n: [r for r in found if str(r.get("task")) == task] for n, found in rows.items()} for task in tasks
         }
-        tables = [table for task, found in asked.items() if (table := comparison_table(task, found))]
-        if tables:
-            parts += [f"## Compared: {', '.join(rows)}\n", *map(markdown, tables)]
+        paper = list({str(record): record for name in rows for record in _published(recipes[name])}.values())
+        section = join(compared_part(task, found, paper) for task, found in asked.items())
+        if section.text:
+            parts += [Part(text=f"## Compared: {', '.join(rows)}\n"), section]
     return parts
+
+
+def _published(records: Sequence[Mapping[str, Any]]) -> list[Record]:
+    return [record_of(row) for row in (records[0].get("paper") or () if records else ())]
 
 
 def pooled(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -78,16 +84,19 @@ def pooled(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _recipe(name: str, records: list[dict[str, Any]]) -> str:
-    parts = [f"## {name}\n", _provenance(records)]
-    if any(record.get("paper") for record in records):
-        parts.append(markdown(paper_table(name, records)))
+def _recipe(name: str, records: list[dict[str, Any]]) -> Part:
+    parts = []
     rows = pooled(records)
+    over = f"{len(records)} seeds" if len(records) > 1 else "sequences"
     for task in dict.fromkeys(str(row.get("task", "results")) for row in rows):
-        over = f"{len(records)} seeds" if len(records) > 1 else "sequences"
         asked = [row for row in rows if str(row.get("task", "results")) == task]
-        parts += [markdown(table) for table in result_tables(task, asked, over=over)]
-    return "\n".join(parts)
+        parts.append(task_part(name, task, asked, _published(records), over))
+    if any(record.get("paper") for record in records):
+        table = paper_table(name, records)
+        text = markdown(table)
+        parts.append(Part(text=folded("The paper's numbers beside ours", text) if len(table.rows) > 12 else text))
+    made = folded("How it was made: commits, hardware, versions", _provenance(records))
+    return join([Part(text=f"## {name}\n"), *parts, Part(text=made)])
 
 
 def _provenance(records: list[dict[str, Any]]) -> str:
@@ -131,22 +140,32 @@ def _read(file: Path) -> dict[str, Any]:
     return record
 
 
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page: the arguments are the folder of results and the Markdown file."""
+    """Write the page: the arguments are the folder of results and the Markdown file; pictures go into a folder beside it."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if len(arguments) != 2:
         print("usage: python -m dynarium.reporting.results_page RESULTS FILE.md", file=sys.stderr)
         return 2
     try:
-        text = results_page(Path(arguments[0]))
+        page = results_page(Path(arguments[0]))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     path = Path(arguments[1])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    pictures = path.parent / PICTURES
+    pictures.mkdir(parents=True, exist_ok=True)
+    for file in pictures.glob("*.svg"):
+        if file.name not in page.pictures:
+            file.unlink()
+    for name, svg in page.pictures.items():
+        _write(pictures / name, svg)
+    _write(path, page.text)
     print(f"wrote {path}")
     return 0
 

@@ -1,33 +1,29 @@
 """The sections of the report, each from what a run directory holds; a section without material is a quiet line."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from dynarium.reporting.charts import COLOURS, Series, area_chart, line_chart, path_chart, thinned, time_legend
+from dynarium.reporting.charts import COLOURS, Series, area_chart, line_chart, path_chart, time_legend
 from dynarium.reporting.fields import true_and_inferred
 from dynarium.reporting.html import Html, join, tag
 from dynarium.reporting.page import section
-from dynarium.reporting.rows import Panel, panels, words
+from dynarium.reporting.rows import Record, panels, words
 from dynarium.reporting.runs import RunRecord, TaskRecord
+from dynarium.reporting.settings import curves_of, is_sweep, settings_chart
 from dynarium.reporting.strips import MOST_FRAMES, animated, ordered, strip
 from dynarium.reporting.tables import Table, result_tables
-
-PREFERRED = {"smooth": 1, "filter": 2, "generate": 3, "generated": 3, "reconstruction": 4, "forecast": 1, "mean": 1}
-"""A method keeps its colour in all charts."""
+from dynarium.reporting.training import training_section
 
 SEQUENCES = 3
 """Sequences shown in pictures of single sequences."""
 
 MOST_TABLES = 4
 """Tables of a task that are open at once; the others can be unfolded."""
-
-TERMS = ("elbo", "log_", "kl", "reconstruction")
-"""Names of the parts of an objective: their charts come before the rest."""
 
 
 def results(run: RunRecord) -> Html:
@@ -40,10 +36,10 @@ def results(run: RunRecord) -> Html:
         content.append(tag("h3", words(record.task).capitalize()))
         content.append(_quiet(" · ".join(words_about)) if words_about else None)
         tables = result_tables(record.task, record.rows)
-        content.append(_tables(tables[:MOST_TABLES]))
+        content.append(tables_shown(tables[:MOST_TABLES]))
         if rest := tables[MOST_TABLES:]:
             names = ", ".join(_caption(table) for table in rest)
-            content.append(tag("details", tag("summary", f"{len(rest)} more: {names}"), _tables(rest)))
+            content.append(tag("details", tag("summary", f"{len(rest)} more: {names}"), tables_shown(rest)))
     return section("results", "Results", *content)
 
 
@@ -80,36 +76,27 @@ def vector_field(run: RunRecord) -> Html | None:
     return section("field", "Vector field", about, tag("div", *pictures, class_="scroll", tabindex=0))
 
 
-def metric_charts(run: RunRecord) -> Html | None:
-    """Draw every table whose settings are numbers as lines with error bars, baselines dashed."""
-    charts = [
-        _metric_chart(record.task, panel)
-        for record in run.tasks
-        for panel in panels(record.rows)
-        if len(panel.axis) == 1 and len(panel.settings) > 1 and all(_is_number(s[0]) for s in panel.settings)
-    ]
+def metric_charts(run: RunRecord, paper: Sequence[Record] = ()) -> Html | None:
+    """Draw every table whose settings are numbers as lines with bands, the paper's points among them."""
+    charts, published = [], False
+    for record in run.tasks:
+        for panel in panels(record.rows):
+            if is_sweep(panel):
+                found = curves_of(panel, paper)
+                published |= any(curve.kind == "paper" for curve in found)
+                charts.append(settings_chart(found, panel, task=record.task))
     if not charts:
         return None
-    about = _quiet("Solid: the model. Dashed: bounds and trivial baselines. Bars: one standard error over sequences.")
-    return section("settings", "Across settings", about, tag("div", *charts, class_="charts wide"))
+    about = (
+        "Coloured lines: the model. Dotted: bounds. Grey: trivial baselines. Bands: one standard error over sequences."
+    )
+    about += " Circles: what the paper printed." if published else ""
+    return section("settings", "Across settings", _quiet(about), tag("div", *charts, class_="charts wide"))
 
 
 def curves(run: RunRecord) -> Html:
-    """Draw the training curves: the loss first, then the parts of the objective, then the rest."""
-    names = sorted(run.scalars, key=lambda n: (n != "loss", not n.startswith(TERMS)))
-    charts = []
-    for name in names:
-        series = []
-        for split, colour in (("train", 1), ("val", 2)):
-            x, y = thinned(*run.series(name, split))
-            if x:
-                series.append(Series(label=split, x=x, y=y, colour=colour, marks=len(x) < 3))
-        if series:
-            charts.append(line_chart(series, title=words(name), x_label="step", robust=True))
-    if not charts:
-        return section("training", "Training", _quiet("No metrics were logged."))
-    many = tag("details", tag("summary", f"{len(charts) - 9} more"), _charts(charts[9:])) if len(charts) > 9 else None
-    return section("training", "Training", _charts(charts[:9]), many)
+    """Draw the training curves."""
+    return training_section({"": run})
 
 
 def latents(run: RunRecord) -> Html | None:
@@ -155,7 +142,7 @@ def configuration(run: RunRecord) -> Html:
     )
 
 
-def _tables(tables: list[Table]) -> Html:
+def tables_shown(tables: list[Table]) -> Html:
     """Put tables under each other, a note that several share after the last of them."""
     content = []
     for k, table in enumerate(tables):
@@ -178,7 +165,8 @@ def _table(table: Table) -> Html:
     for line in table.rows:
         label = tag("span", f" {line.tag}", class_="tag") if line.tag else None
         cells = [tag("th", line.cells[0].text, label, scope="row", class_="name")]
-        for cell in line.cells[1:]:
+        cells += [tag("td", cell.text, class_="name") for cell in line.cells[1 : table.labels]]
+        for cell in line.cells[table.labels :]:
             mark = tag("span", cell.mark, class_="mark") if cell.mark else None
             value, sign, error = cell.text.partition(" ± ")
             shown = join(value, tag("span", sign, error, class_="plus") if sign else None)
@@ -188,42 +176,6 @@ def _table(table: Table) -> Html:
     caption = tag("caption", _caption(table))
     body = tag("table", caption, tag("thead", tag("tr", *heads)), tag("tbody", *lines))
     return tag("div", body, class_="scroll", tabindex=0)
-
-
-def _metric_chart(task: str, panel: Panel) -> Html:
-    series = []
-    colours = _colours(list(panel.methods))
-    for method, kind in panel.methods.items():
-        points = [panel.points[method, s] for s in panel.settings if (method, s) in panel.points]
-        x = [float(s[0]) for s in panel.settings if (method, s) in panel.points]
-        errors = [p.standard_error for p in points]
-        series.append(
-            Series(
-                label=method,
-                x=x,
-                y=[p.value for p in points],
-                error=errors,
-                colour=colours[method],
-                dashed=kind != "model",
-                marks=kind == "model",
-            )
-        )
-    ticks = [float(s[0]) for s in panel.settings]
-    return line_chart(
-        series,
-        title=f"{words(task)}: {panel.title}",
-        x_label=words(panel.axis[0]),
-        zero=True,
-        x_ticks=ticks if len(ticks) <= 10 else None,
-    )
-
-
-def _colours(methods: list[str]) -> dict[str, int]:
-    """Give each method a colour: its own where it has one, else the next that is free."""
-    given = {m: PREFERRED[m] for m in methods if m in PREFERRED}
-    free = [c for c in range(1, COLOURS + 1) if c not in given.values()] or [COLOURS]
-    others = [m for m in methods if m not in given]
-    return given | {m: free[i % len(free)] for i, m in enumerate(others)}
 
 
 def _planes(record: TaskRecord) -> Html | None:

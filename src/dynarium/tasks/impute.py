@@ -2,19 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from dynarium.data import Dataset
 from dynarium.errors import UserError
 from dynarium.metrics.frames import squared_error, wrong_pixels
 from dynarium.models.capabilities import Encodes, Forecasts, Imputes, Reconstructs
+from dynarium.nn.frames import as_float
 from dynarium.tasks.baselines import background, hold_last, interpolate, where_any
 from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, known_steps, need
 from dynarium.tasks.masks import block_mask, random_mask
-from dynarium.types import Result, SequenceBatch
+from dynarium.types import Result, SequenceBatch, Video
 
 TENTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
@@ -33,6 +35,9 @@ class Impute:
         block_steps: Lengths of a hidden block right after the first ``observe_first`` frames.
         all_frames_rates: Probabilities with which every frame, the first ones included, is hidden; scored on all frames.
         observe_first: First frames that are always observed.
+        hidden: What the model finds in the place of a hidden frame: the frame itself (``kept``; only the mask says that it
+            must not be used), ``noise`` (uniform pixels) or ``nan``. A model that uses nothing hidden answers all three
+            alike to the last digit; scores are always against the true frames.
         split: Split to ask about.
         sequences: Ask about so many sequences; ``None``: all.
         batch_size: Sequences at a time; larger ones leave the cache of a CPU.
@@ -44,6 +49,7 @@ class Impute:
     block_steps: tuple[int, ...] = (1, 3, 5, 7, 9, 11, 13, 15)
     all_frames_rates: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)
     observe_first: int = 4
+    hidden: Literal["kept", "noise", "nan"] = "kept"
     split: str = "test"
     sequences: int | None = None
     batch_size: int = 32
@@ -59,8 +65,8 @@ class Impute:
 
     @property
     def name(self) -> str:
-        """The task's name."""
-        return "impute"
+        """The task's name; results with other hidden frames stand beside those with the true ones."""
+        return "impute" if self.hidden == "kept" else f"impute-{self.hidden}"
 
     @torch.no_grad()
     def run(self, model: Any, dataset: Dataset) -> Result:
@@ -87,7 +93,8 @@ class Impute:
             rolled = self._rolled_out(model, batch, device)
             for condition, kept in masks:
                 mask = kept[here] & known_frames
-                hidden = replace(batch, mask=mask, length=None)
+                video = self._hide(batch.video, mask, seed=self.seed + k)
+                hidden = replace(batch, video=video, mask=mask, length=None)
                 answers = {name: frames.cpu() for name, frames in imputing.impute(hidden.to(device)).items()} | known
                 if rolled is not None and condition["mask"] != "all":
                     answers["generate"] = rolled
@@ -111,6 +118,18 @@ class Impute:
                 yield {"mask": "block", "steps": steps}, block_mask(n, t, steps, observe_first=self.observe_first)
         for p in self.all_frames_rates:
             yield {"mask": "all", "p": p}, random_mask(n, t, p, observe_first=0, seed=self.seed)
+
+    def _hide(self, video: Video | None, mask: Bool[Tensor, "b t"], seed: int) -> Video | None:
+        """Put what ``hidden`` asks for in the place of the frames that are not observed."""
+        if self.hidden == "kept" or video is None:
+            return video
+        if self.hidden == "nan":
+            video = as_float(video)
+            other = torch.full_like(video, torch.nan)
+        else:
+            noise = torch.rand(video.shape, generator=torch.Generator().manual_seed(seed))
+            other = (noise * 256).to(torch.uint8) if video.dtype == torch.uint8 else noise.to(video.dtype)
+        return torch.where(mask[..., None, None, None], video, other)
 
     def _pictured(self) -> dict[str, Any]:
         if self.random_p:
