@@ -92,7 +92,7 @@ class SwitchingKVAEConfig:
     observation: int = 2
     state: int = 4
     modes: int = 9
-    hidden: int = 128
+    hidden: int = 50
     channels: tuple[int, ...] = (32, 32, 32)
     likelihood: Likelihood = "bernoulli"
     pixel_variance: float = 0.1
@@ -100,7 +100,7 @@ class SwitchingKVAEConfig:
     transition_variance: float = 0.08
     initial_variance: float = 20.0
     transition: Literal["recurrent", "markov"] = "recurrent"
-    sticky_p_stay: float = 0.1
+    sticky_p_stay: float = 0.111
     offset: bool = True
     regimes: Literal["filter", "mean-field", "gumbel-softmax"] = "filter"
     tau: Schedule = field(default_factory=lambda: Staircase(value=1.0, factor=0.995, every=156, floor=0.2))
