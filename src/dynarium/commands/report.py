@@ -35,7 +35,7 @@ def report(arguments: Sequence[str], prog: str) -> None:
     if len(options.runs) > 1:
         print(f"report: {write_comparison(options.runs, options.out)}")
         return
-    (run,) = options.runs
+    run = options.runs[0]
     print(f"report: {write_report(run, options.out, _published(run))}")
 
 
