@@ -116,6 +116,7 @@ def test_the_loss_is_its_formula(objective, likelihood):
         wanted = wanted + Normal(0.0, 1.0).log_prob(a).sum() / count
     torch.testing.assert_close(-loss, wanted, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(terms["elbo"], terms["log_p_x"] - terms["log_q_a"] + terms["log_p_a"])
+    torch.testing.assert_close(terms["kl_a"], terms["log_p_x"] - terms["elbo"])
 
 
 @pytest.mark.parametrize("control", [0, 2])

@@ -32,10 +32,10 @@ def report(arguments: Sequence[str], prog: str) -> None:
 
     if not options.runs:
         raise UserError("report: expected a run directory")
-    if len(options.runs) > 1:
+    run, *others = options.runs
+    if others:
         print(f"report: {write_comparison(options.runs, options.out)}")
         return
-    run = options.runs[0]
     print(f"report: {write_report(run, options.out, _published(run))}")
 
 
