@@ -11,6 +11,7 @@ from dynarium.registry import Registry
 MODELS = Registry(
     "model",
     {
+        "jepa-vicreg": "dynarium.models.jepa_presets:jepa_vicreg",
         "kvae": "dynarium.models.kvae:KVAEConfig",
         "per-task": "dynarium.models.per_task:PerTaskConfig",
         "slds": "dynarium.models.slds:SLDSConfig",
