@@ -11,9 +11,18 @@ from dynarium.registry import Registry
 MODELS = Registry(
     "model",
     {
+        "jepa-contrast": "dynarium.models.jepa_presets:jepa_contrast",
+        "jepa-idm": "dynarium.models.jepa_presets:jepa_idm",
+        "jepa-pldm": "dynarium.models.jepa_presets:jepa_pldm",
+        "jepa-random": "dynarium.models.jepa_presets:jepa_random",
+        "jepa-sigreg": "dynarium.models.jepa_presets:jepa_sigreg",
+        "jepa-simclr": "dynarium.models.jepa_presets:jepa_simclr",
+        "jepa-supervised": "dynarium.models.jepa_presets:jepa_supervised",
         "jepa-vicreg": "dynarium.models.jepa_presets:jepa_vicreg",
         "kvae": "dynarium.models.kvae:KVAEConfig",
         "per-task": "dynarium.models.per_task:PerTaskConfig",
+        "reconstruction": "dynarium.models.jepa_presets:reconstruction",
+        "rssm": "dynarium.models.rssm:RSSMConfig",
         "slds": "dynarium.models.slds:SLDSConfig",
         "slvm": "dynarium.models.slvm:SLVMConfig",
         "switching-kvae": "dynarium.models.switching_kvae:SwitchingKVAEConfig",

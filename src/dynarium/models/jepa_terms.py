@@ -1,6 +1,7 @@
 """The groups of coefficients that a JEPA's objective is composed of. Each group says what it adds to the loss."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -158,6 +159,6 @@ def mlp(sizes: tuple[int, ...], bias: bool = True) -> nn.Sequential:
     if min(sizes) < 1:
         raise UserError(f"model: layers of at least 1 unit wanted, got {sizes}")
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for inputs, outputs in pairwise(sizes[:-1]):
         layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1], bias=bias))

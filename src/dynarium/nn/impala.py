@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -39,9 +40,7 @@ class ImpalaEncoder(nn.Module):
     def __init__(self, frame: tuple[int, int, int], outputs: int, options: Impala) -> None:
         super().__init__()
         channels = [frame[0], *(options.width * c for c in options.channels)]
-        self.stacks = nn.Sequential(
-            *(_stack(i, o, options.groups) for i, o in zip(channels, channels[1:], strict=False))
-        )
+        self.stacks = nn.Sequential(*(_stack(i, o, options.groups) for i, o in pairwise(channels)))
         sides = [math.ceil(side / 2 ** len(options.channels)) for side in frame[1:]]
         self.linear = nn.Linear(channels[-1] * math.prod(sides), outputs)
         self.norm = nn.LayerNorm(outputs) if options.layer_norm else nn.Identity()
