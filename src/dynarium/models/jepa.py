@@ -12,13 +12,11 @@ No pixel is reconstructed. The loss is a weighted sum of groups, each of which m
 """
 
 import copy
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 

@@ -9,8 +9,9 @@ A deterministic belief h carries the past, a stochastic state s what the past do
 
     loss = sum_t |x_t - dec|^2 / (2 v) / T + beta * KL(q || p) balanced, with free nats, a step
 
-A step whose frame is hidden takes its state from the prior. States are drawn by reparameterisation, the KL is that of the posterior from the prior, in nats over the whole state. (The
-networks have the sizes of the study of moving dots, arXiv:2211.10831, whose code trains none of the two Gaussians.)
+A step whose frame is hidden takes its state from the prior. States are drawn by reparameterisation; the KL is that of the
+posterior from the prior, in nats over the whole state. (The networks have the sizes of the study of moving dots,
+arXiv:2211.10831, whose code trains neither of the two Gaussians.)
 """
 
 from collections.abc import Iterable
