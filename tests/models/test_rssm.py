@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from dots import dot_clips
 from torch.distributions import Normal, kl_divergence
 
+from dots import dot_clips
 from dynarium.errors import UserError
 from dynarium.models.capabilities import Encodes, Forecasts, Imagines, Imputes, Model, Prepares, Reconstructs
 from dynarium.models.rssm import RSSMConfig
@@ -29,12 +29,12 @@ def test_the_size_is_the_published_one():
 
 
 def test_capabilities(batch):
-    model = built(batch)
+    model = built(batch, free_nats=0.0)
     for wanted in (Model, Encodes, Reconstructs, Imputes, Forecasts, Imagines, Prepares):
         assert isinstance(model, wanted)
     loss, _ = model.loss(batch, 0)
     loss.backward()
-    # The prior and the posterior too: the states are reparameterised, and the KL is above its free nats or trains them.
+    # The prior and the posterior too: the states are reparameterised.
     assert all(p.grad.abs().sum() > 0 for p in model.parameters())
     model.eval()
     assert model.encode(batch)["h"].shape == (6, 5, 12)
@@ -51,10 +51,10 @@ def test_capabilities(batch):
 
 def test_the_loss_is_the_bound_step_by_step(batch):
     model = built(batch, pixel_variance=0.5).double().eval()
-    x = model.normalization.frames(batch.video.double() / 255)
+    x = model.normalization.frames((batch.video.float() / 255).double())
     u = batch.action.double() / model.normalization.action_scale
     e = model.encoder(x.flatten(0, 1)).unflatten(0, (6, 5))
-    noise = torch.randn(6, 5, 12, generator=torch.Generator().manual_seed(0)).double()
+    noise = torch.randn(6, 5, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     h, loss = e[:, 0], 0.0
     for t in range(5):
         if t:
@@ -67,7 +67,7 @@ def test_the_loss_is_the_bound_step_by_step(batch):
         frames = model.decoder(torch.cat([s, h], -1))
         loss = loss + (frames - x[:, t]).square().sum((1, 2, 3)).mean() + kl_divergence(posterior, prior).sum(-1).mean()
     found, _ = model.loss(batch, 0)
-    assert found.item() == pytest.approx(loss.item() / 5, rel=1e-4)  # states pass through float32
+    assert found.item() == pytest.approx(loss.item() / 5, rel=1e-9)
 
 
 def test_hidden_frames_cannot_matter(batch):

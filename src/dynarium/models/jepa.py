@@ -24,6 +24,7 @@ from dynarium.errors import UserError
 from dynarium.models.jepa_terms import Decoding, InverseDynamics, Regularizer, Terms, VICReg, mlp
 from dynarium.models.normalization import Normalization
 from dynarium.models.pixels import seen_frames
+from dynarium.nn.frames import full_precision
 from dynarium.nn.gru import OpenLoopGRU
 from dynarium.nn.impala import Impala
 from dynarium.nn.menet import MeNet, MeNet5Decoder
@@ -145,7 +146,7 @@ class JEPA(nn.Module):
     def encoded(self, video: Shaped[Tensor, "b t c h w"], by: nn.Module | None = None) -> Float[Tensor, "b t d"]:
         """Return the encodings of all frames, which share the statistics of the batch normalisation."""
         frames = self.normalization.frames(video).flatten(0, 1)
-        return (self.encoder if by is None else by)(frames).float().unflatten(0, video.shape[:2])
+        return full_precision((self.encoder if by is None else by)(frames)).unflatten(0, video.shape[:2])
 
     def rolled(self, start: Float[Tensor, "b d"], action: Shaped[Tensor, "b f a"]) -> Float[Tensor, "b f d"]:
         """Return the open-loop predictions, one an action."""
@@ -158,23 +159,23 @@ class JEPA(nn.Module):
             return start[:, None].expand(-1, u.shape[1], -1)
         states = [start]
         for i in range(u.shape[1]):
-            states.append(states[-1] + self.residual(torch.cat([states[-1], u[:, i]], -1)).float())
+            states.append(states[-1] + full_precision(self.residual(torch.cat([states[-1], u[:, i]], -1))))
         return torch.stack(states[1:], 1)
 
     def projected(self, z: Float[Tensor, "b t d"]) -> Float[Tensor, "b t e"]:
         """Return what the regulariser sees."""
         if self.projector is None:
             return z
-        return self.projector(z.flatten(0, 1)).float().unflatten(0, z.shape[:2])
+        return full_precision(self.projector(z.flatten(0, 1))).unflatten(0, z.shape[:2])
 
     # ---- training --------------------------------------------------------------------------------------------------
 
     def loss(self, batch: SequenceBatch, step: int) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Return the weighted sum of the configured terms, and the terms without their weights.
 
-        Diagnostics of a collapse stand beside them: ``feature_std``, the standard deviation of a dimension;
-        ``copying_ratio``, the error of the predictions over that of repeating the first encoding; and in eval mode
-        ``effective_rank`` and ``feature_correlation``. Under data-parallel training every regulariser sees the batch of
+        Diagnostics of a collapse stand beside them, of the last step: ``feature_std``, the standard deviation of a dimension
+        over the batch; ``copying_ratio``, the error of the prediction over that of repeating the first encoding; and of all
+        frames, in eval mode, ``effective_rank`` and ``feature_correlation``. Under data-parallel training every regulariser sees the batch of
         all processes; the batch normalisation of the encoder sees that of its own.
 
         Raises:
@@ -218,7 +219,10 @@ class JEPA(nn.Module):
                 terms["temporal"] = (config.temporal, temporal_similarity(e))
             if inverse is not None and config.inverse_dynamics is not None:
                 wanted = self.normalization.actions(action)
-                terms["inverse_dynamics"] = (config.inverse_dynamics.weight, similarity(inverse.float(), wanted))
+                terms["inverse_dynamics"] = (
+                    config.inverse_dynamics.weight,
+                    similarity(full_precision(inverse), wanted),
+                )
             if decoded is not None and config.decoding is not None and batch.video is not None:
                 frames = self.normalization.frames(batch.video)
                 terms["decoding"] = (config.decoding.weight, similarity(decoded, frames))
@@ -238,12 +242,16 @@ class JEPA(nn.Module):
         assert self.decoder is not None and self.config.decoding is not None
         z = e if self.config.decoding.of == "encodings" else torch.cat([e[:, :1], p], 1)
         z = z.detach() if self.config.decoding.detached else z
-        return self.decoder(z.flatten(0, 1)).float().unflatten(0, z.shape[:2])
+        return full_precision(self.decoder(z.flatten(0, 1))).unflatten(0, z.shape[:2])
 
     def _diagnostics(self, e: Tensor, p: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        frames = e.flatten(0, 1)
-        found = {"feature_std": standard_deviation(frames), "copying_ratio": relative_to_copying(p, targets, e[:, 0])}
+        last = slice(-1, None)
+        found = {
+            "feature_std": standard_deviation(e[:, -1]),
+            "copying_ratio": relative_to_copying(p[:, last], targets[:, last], e[:, 0]),
+        }
         if not self.training:
+            frames = e.flatten(0, 1)
             found |= {"effective_rank": effective_rank(frames), "feature_correlation": mean_correlation(frames)}
         return found
 
@@ -282,7 +290,7 @@ class JEPA(nn.Module):
 
     def imagine(self, start: Float[Tensor, "b d"], action: Shaped[Tensor, "b f a"]) -> Float[Tensor, "b f d"]:
         """Return the open-loop predictions from an encoding, one an action; differentiable in both."""
-        return self.rolled(start, action).float()
+        return full_precision(self.rolled(start, action))
 
     def encode(self, batch: SequenceBatch) -> dict[str, Float[Tensor, "b t _"]]:
         """Return the encodings ``z``; frames that are hidden are encoded as dark ones."""
@@ -297,4 +305,4 @@ class JEPA(nn.Module):
         """
         if self.decoder is None:
             raise UserError("decode: this model has no decoder; train it with model.decoding")
-        return self.normalization.pixels(self.decoder(z.flatten(0, 1)).float().unflatten(0, z.shape[:2]))
+        return self.normalization.pixels(full_precision(self.decoder(z.flatten(0, 1))).unflatten(0, z.shape[:2]))

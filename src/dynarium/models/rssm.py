@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from dynarium.errors import UserError
 from dynarium.models.normalization import Normalization
 from dynarium.models.pixels import fitted_to_frames, leading_actions, seen_frames
+from dynarium.nn.frames import full_precision
 from dynarium.nn.menet import MeNet, MeNet5Decoder
 from dynarium.objectives.balancing import balanced_kl
 from dynarium.objectives.collapse import effective_rank
@@ -119,15 +120,17 @@ class RSSM(nn.Module):
 
     def encoded(self, video: Shaped[Tensor, "b t c h w"]) -> Float[Tensor, "b t d"]:
         """Return the encodings of all frames."""
-        return self.encoder(self.normalization.frames(video).flatten(0, 1)).float().unflatten(0, video.shape[:2])
+        return full_precision(self.encoder(self.normalization.frames(video).flatten(0, 1))).unflatten(
+            0, video.shape[:2]
+        )
 
     def decoded(self, h: Float[Tensor, "b t d"], s: Float[Tensor, "b t d"]) -> Float[Tensor, "b t c h w"]:
         """Return the expected standardised frames; those of all steps at once."""
-        return self.decoder(torch.cat([s, h], -1).flatten(0, 1)).float().unflatten(0, h.shape[:2])
+        return full_precision(self.decoder(torch.cat([s, h], -1).flatten(0, 1))).unflatten(0, h.shape[:2])
 
     def prior_of(self, h: Float[Tensor, "*b d"]) -> tuple[Float[Tensor, "*b d"], Float[Tensor, "*b d"]]:
         """Return mean and log-variance of p(s | h)."""
-        mean, raw = self.prior(h).float().chunk(2, -1)
+        mean, raw = full_precision(self.prior(h)).chunk(2, -1)
         return mean, self._log_variance(raw)
 
     def _log_variance(self, raw: Tensor) -> Tensor:
@@ -136,7 +139,7 @@ class RSSM(nn.Module):
     def _next(self, h: Tensor, s: Tensor, pushed: Tensor) -> Tensor:
         """Return the next belief; ``pushed`` is the action's share of the input layer."""
         d = self.config.belief
-        return self.cell(F.relu(F.linear(s, self.inputs.weight[:, :d]) + pushed), h).float()
+        return full_precision(self.cell(F.relu(F.linear(s, self.inputs.weight[:, :d]) + pushed), h))
 
     def _pushed(self, action: Shaped[Tensor, "b f a"]) -> Float[Tensor, "b f d"]:
         if action.shape[-1] != self.config.control:
@@ -159,14 +162,14 @@ class RSSM(nn.Module):
         d = self.config.belief
         seen = F.linear(e, self.evidence.weight[:, :d], self.evidence.bias)
         pushed, of_belief = self._pushed(action), self.evidence.weight[:, d:]
-        epsilon = noise * torch.randn(e.shape, generator=generator, device=e.device)
+        epsilon = noise * torch.randn(e.shape, generator=generator, device=e.device, dtype=e.dtype)
         h, steps = e[:, 0], []
         for i in range(e.shape[1]):
             if i:
                 h = self._next(h, steps[-1][3], pushed[:, i - 1])
             hidden = F.relu(seen[:, i] + F.linear(h, of_belief)).chunk(2, -1)
-            mean = self.posterior_mean(hidden[0]).float()
-            log_variance = self._log_variance(self.posterior_std(hidden[1]).float())
+            mean = full_precision(self.posterior_mean(hidden[0]))
+            log_variance = self._log_variance(full_precision(self.posterior_std(hidden[1])))
             if mask is not None:
                 mean, log_variance = (
                     torch.where(mask[:, i, None], *pair)
@@ -198,7 +201,7 @@ class RSSM(nn.Module):
             balance, free = (config.balance, config.free_nats) if self.training else (1.0, 0.0)
             term, kl = balanced_kl((beliefs.mean, beliefs.log_variance), prior, balance, free)
             loss = error / (2 * config.pixel_variance) + (config.beta(step) if self.training else 1.0) * term
-        rest = {"feature_std": standard_deviation(e.detach().flatten(0, 1))}
+        rest = {"feature_std": standard_deviation(e[:, -1].detach())}
         if not self.training:
             rest["effective_rank"] = effective_rank(beliefs.h.detach().flatten(0, 1))
         return loss, {"squared_error": error.detach() / video[0, 0].numel(), "kl": kl, **rest}

@@ -33,7 +33,9 @@ class OpenLoopGRU(nn.Module):
         with torch.autocast("cpu", enabled=False):
             for layer in range(self.layers):
                 w_in, w, b_in, b = (getattr(self.gru, f"{name}_l{layer}") for name in _NAMES)
-                inputs = F.linear(states.to(w_in.dtype), w_in, b_in)
+                both = b_in + F.pad(b[: 2 * self.gru.hidden_size], (0, self.gru.hidden_size))
+                inputs = F.linear(states.to(w_in.dtype), w_in, both)
+                b = b[2 * self.gru.hidden_size :]
                 states = _Recurrence.apply(inputs, start.to(w.dtype), w, b, low)
         return states.transpose(0, 1)
 
@@ -42,10 +44,10 @@ _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class _Recurrence(torch.autograd.Function):
-    """The recurrence, given the inputs' share of the gates [t, b, 3 d].
+    """The recurrence, given the inputs' share of the gates [t, b, 3 d]: all biases but that inside of the candidate.
 
-    Backward, the steps pass on only the gradient of the state; those of the weights are one product over all steps.
-    With ``low`` the products are in bfloat16; gates and states stay as they are.
+    Backward, the steps pass on only the gradient of the state; that of the weights is one product over all steps. Every
+    step works on arrays that stay in the cache. With ``low`` the products are in bfloat16; gates and states stay as they are.
     """
 
     @staticmethod
@@ -53,42 +55,42 @@ class _Recurrence(torch.autograd.Function):
         t, b, width = inputs.shape
         d = width // 3
         kind = torch.bfloat16 if low else weight.dtype
-        transposed = weight.to(kind).T
+        weight = weight.to(kind)
         states, gates = inputs.new_empty(t + 1, b, d), inputs.new_empty(t, b, width)
-        recurrent = inputs.new_empty(t, b, d)
+        inner = inputs.new_empty(t, b, d)
         states[0] = start
         for i in range(t):
-            from_state = (states[i].to(kind) @ transposed).to(bias.dtype) + bias
+            from_state = F.linear(states[i].to(kind), weight)
             torch.add(inputs[i, :, : 2 * d], from_state[:, : 2 * d], out=gates[i, :, : 2 * d]).sigmoid_()
             r, s, n = gates[i].split(d, -1)
-            recurrent[i] = from_state[:, 2 * d :]
-            torch.addcmul(inputs[i, :, 2 * d :], r, recurrent[i], out=n).tanh_()
+            torch.add(from_state[:, 2 * d :], bias, out=inner[i])
+            torch.addcmul(inputs[i, :, 2 * d :], r, inner[i], out=n).tanh_()
             torch.lerp(n, states[i], s, out=states[i + 1])
-        ctx.save_for_backward(states, gates, recurrent, weight)
-        ctx.kind = kind
+        ctx.save_for_backward(states, gates, inner, weight)
         return states[1:]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        states, gates, recurrent, weight = ctx.saved_tensors
+        states, gates, inner, weight = ctx.saved_tensors
         output = gradients[0]
         t, b, d = output.shape
-        low = weight.to(ctx.kind)
-        r, s, n = gates.split(d, -1)
-        # What the pre-activations' gradients are per unit of the state's: everything that is known before the loop.
-        of_n = (1 - s) * (1 - n.square())
-        of_s = (states[:-1] - n) * s * (1 - s)
-        of_r = of_n * recurrent * r * (1 - r)
-        of_recurrent = of_n * r
-        scale = torch.cat([of_r, of_s, of_recurrent], -1)
-        to_gates = torch.empty_like(gates, dtype=ctx.kind)
-        state = torch.zeros_like(output[0])
-        total = torch.empty_like(output)
+        to_inputs, to_products = torch.empty_like(gates), torch.empty_like(gates, dtype=weight.dtype)
+        state, part = torch.zeros_like(output[0]), torch.empty_like(output[0])
+        to_bias = output.new_zeros(d)
         for i in range(t - 1, -1, -1):
-            torch.add(output[i], state, out=total[i])
-            to_gates[i] = (scale[i].view(b, 3, d) * total[i][:, None]).view(b, 3 * d)
-            state = torch.addcmul((to_gates[i] @ low).to(state.dtype), total[i], s[i])
-        to_weight = to_gates.flatten(0, 1).T @ states[:-1].flatten(0, 1).to(ctx.kind)
-        to_inputs = torch.cat([to_gates[..., : 2 * d].to(output.dtype), total * of_n], -1)
-        to_bias = to_gates.flatten(0, 1).sum(0, dtype=output.dtype)
-        return to_inputs, state, to_weight.to(weight.dtype), to_bias, None
+            r, s, n = gates[i].split(d, -1)
+            to_r, to_s, to_n = to_inputs[i].split(d, -1)
+            total = output[i] + state
+            torch.addcmul(total, total, s, value=-1, out=part)
+            torch.mul(part, 1 - n * n, out=to_n)
+            torch.sub(states[i], n, out=part).mul_(total)
+            torch.mul(part, torch.addcmul(s, s, s, value=-1), out=to_s)
+            torch.mul(to_n, inner[i], out=part)
+            torch.mul(part, torch.addcmul(r, r, r, value=-1), out=to_r)
+            torch.mul(to_n, r, out=part)
+            to_bias += part.sum(0)
+            to_products[i, :, : 2 * d] = to_inputs[i, :, : 2 * d]
+            to_products[i, :, 2 * d :] = part
+            state = torch.addcmul((to_products[i] @ weight).to(total.dtype), total, s)
+        to_weight = to_products.flatten(0, 1).T @ states[:-1].flatten(0, 1).to(weight.dtype)
+        return to_inputs, state, to_weight.to(output.dtype), to_bias, None

@@ -10,7 +10,8 @@ def effective_rank(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
 
     arXiv:2210.02885. Between 1 (all on one line) and min(n, d).
     """
-    gram = (z.mT @ z if z.shape[0] > z.shape[1] else z @ z.mT).double()
+    x = z.double()  # the roots of the Gram matrix's eigenvalues lose half of the digits
+    gram = x.mT @ x if x.shape[0] > x.shape[1] else x @ x.mT
     singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
     p = singular / singular.sum().clamp(min=torch.finfo(torch.float64).tiny)
     return torch.special.entr(p).sum().exp().to(z.dtype)
