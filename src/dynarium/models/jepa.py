@@ -173,10 +173,12 @@ class JEPA(nn.Module):
     def loss(self, batch: SequenceBatch, step: int) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Return the weighted sum of the configured terms, and the terms without their weights.
 
-        Diagnostics of a collapse stand beside them, of the last step: ``feature_std``, the standard deviation of a dimension
-        over the batch; ``copying_ratio``, the error of the prediction over that of repeating the first encoding; and of all
-        frames, in eval mode, ``effective_rank`` and ``feature_correlation``. Under data-parallel training every regulariser sees the batch of
-        all processes; the batch normalisation of the encoder sees that of its own.
+        Diagnostics of a collapse stand beside them. Of the last step: ``feature_std``, the standard deviation of a dimension
+        over the batch, and ``copying_ratio``, the error of the prediction over that of repeating the first encoding. Of all
+        frames, in eval mode: ``effective_rank`` and ``feature_correlation``.
+
+        Under data-parallel training every regulariser sees the batch of all processes; the batch normalisation of the
+        encoder sees that of its own.
 
         Raises:
             UserError: The batch lacks a field, or has steps that are not observed.
@@ -208,7 +210,7 @@ class JEPA(nn.Module):
                 predictions = projected[1] if config.predict_projected else p
                 if config.predict_projected:
                     targets = self.projected(targets) if self.target else projected[0][:, 1:]
-                targets = targets.detach() if config.stop_gradient else targets
+                targets = targets.detach() if config.stop_gradient or self.target else targets
                 terms["prediction"] = (config.prediction, similarity(predictions, targets))
             if config.regularizer is not None:
                 terms |= config.regularizer.terms(*projected, seed)

@@ -73,7 +73,7 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         states, gates, inner, weight = ctx.saved_tensors
         output = gradients[0]
-        t, b, d = output.shape
+        t, _, d = output.shape
         to_inputs, to_products = torch.empty_like(gates), torch.empty_like(gates, dtype=weight.dtype)
         state, part = torch.zeros_like(output[0]), torch.empty_like(output[0])
         to_bias = output.new_zeros(d)
