@@ -41,13 +41,13 @@ class MeNet5(nn.Module):
         narrow, wide = 16 * width, 32 * width
         self.layers = nn.Sequential(
             nn.Conv2d(channels, narrow, 5, 2, 2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.BatchNorm2d(narrow),
             nn.Conv2d(narrow, wide, 5, 2, 2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.BatchNorm2d(wide),
             nn.Conv2d(wide, wide, 3, 1, 1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.BatchNorm2d(wide),
             nn.AvgPool2d(2),
             nn.Flatten(),
@@ -83,8 +83,8 @@ class MeNet5Decoder(nn.Module):
     def forward(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b c h w"]:
         """Return the pixels of each frame."""
         x = F.relu(self.linear(z)).unflatten(1, self.grid).contiguous(memory_format=torch.channels_last)
-        x = self.norms[0](F.relu(self.first(F.interpolate(x, self.quarter))))
-        x = self.norms[1](F.relu(doubled_conv(x, self.second.weight)))
+        x = self.norms[0](F.relu(self.first(F.interpolate(x, self.quarter)), inplace=True))
+        x = self.norms[1](F.relu(doubled_conv(x, self.second.weight), inplace=True))
         return doubled_conv(x, self.third.weight)[..., : self.frame[1], : self.frame[2]]
 
 
