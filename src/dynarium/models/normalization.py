@@ -27,8 +27,8 @@ class Normalization(nn.Module):
         self.pixel_mean = nn.Buffer(torch.zeros(channels))
         self.pixel_std = nn.Buffer(torch.ones(channels))
         self.action_scale = nn.Buffer(torch.ones(actions))
-        self.state_mean = nn.Buffer(torch.zeros(states))
-        self.state_std = nn.Buffer(torch.ones(states))
+        self.state_mean = nn.Buffer(torch.zeros(states)) if states else None
+        self.state_std = nn.Buffer(torch.ones(states)) if states else None
 
     @torch.no_grad()
     def measure(self, batches: Iterable[SequenceBatch], model: str) -> None:
@@ -44,7 +44,7 @@ class Normalization(nn.Module):
                 frames.append(torch.stack([x.mean((0, 1, 3, 4)), x.square().mean((0, 1, 3, 4))]))
             if batch.action is not None:
                 actions.append(batch.action.double().square().mean((0, 1)))
-            if batch.state is not None and self.state_mean.numel():
+            if batch.state is not None and self.state_mean is not None:
                 s = batch.state.double()
                 states.append(torch.stack([s.mean((0, 1)), s.square().mean((0, 1))]))
         if not frames:
@@ -53,7 +53,7 @@ class Normalization(nn.Module):
         if actions:
             scale = torch.stack(actions).mean(0).sqrt()
             self.action_scale.copy_(torch.where(scale > 0, scale, 1))
-        if states:
+        if states and self.state_mean is not None and self.state_std is not None:
             self._set(states, self.state_mean, self.state_std)
 
     @staticmethod
@@ -77,4 +77,5 @@ class Normalization(nn.Module):
 
     def states(self, state: Shaped[Tensor, "b t n"]) -> Float[Tensor, "b t n"]:
         """Return standardised states."""
+        assert self.state_mean is not None and self.state_std is not None
         return (state - self.state_mean).to(self.state_mean.dtype) / self.state_std
