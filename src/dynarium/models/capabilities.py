@@ -151,3 +151,20 @@ class WeighsSamples(Protocol):
         & Salakhutdinov 2016, eq. 8). What a model integrates out exactly is not drawn.
         """
         ...
+
+
+@runtime_checkable
+class Imagines(Protocol):
+    """Predicts its own encodings under actions, without decoding anything."""
+
+    def embed(self, video: Shaped[Tensor, "b t c h w"]) -> Float[Tensor, "b t d"]:
+        """Return the encodings of frames as they were seen."""
+        ...
+
+    def imagine(self, start: Float[Tensor, "b d"], action: Shaped[Tensor, "b f a"]) -> Float[Tensor, "b f d"]:
+        """Return the open-loop encodings after each action, from the encoding ``start``.
+
+        Actions are those of the data; the model normalises them. Unlike other answers this one lets gradients through, for
+        planners that follow them.
+        """
+        ...

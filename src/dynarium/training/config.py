@@ -15,7 +15,7 @@ class TrainingConfig:
         steps: Optimiser steps.
         batch_size: Sequences of a batch, over all processes.
         learning_rate: Learning rate as a function of the step.
-        optimizer: Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019).
+        optimizer: Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or LARS (You et al. 2017).
         weight_decay: Weight decay of the optimiser.
         clip_norm: Clip the gradient to this norm; ``None``: do not clip.
         ema: Decay of an exponential moving average of the weights, which is then validated and kept as best.
@@ -33,7 +33,7 @@ class TrainingConfig:
     steps: int = 10_000
     batch_size: int = 32
     learning_rate: Schedule = Constant(value=1e-3)
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "lars"] = "adam"
     weight_decay: float = 0.0
     clip_norm: float | None = 10.0
     ema: float | None = None

@@ -21,6 +21,7 @@ from dynarium.models.capabilities import Model
 from dynarium.training.checkpoint import find_checkpoint, save_weights, write_checkpoint
 from dynarium.training.config import TrainingConfig
 from dynarium.training.interrupts import Interrupts
+from dynarium.training.lars import LARS
 from dynarium.training.memory import keep_freed_memory
 from dynarium.training.precision import fastest_precision
 from dynarium.training.processes import agreed, training_device, use_cpu
@@ -199,7 +200,7 @@ class Trainer:
         AcceleratorState._reset_state()  # a second training in this process may choose another precision
         self.accelerator = Accelerator(cpu=use_cpu(), mixed_precision="bf16" if wanted == "bfloat16" else "no")
         self.main = self.accelerator.is_main_process
-        optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+        optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "lars": LARS}[config.optimizer]
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.wrapped, self.optimizer = self.accelerator.prepare(
             LossModule(self.model), optimizer(parameters, lr=config.learning_rate(0), weight_decay=config.weight_decay)
