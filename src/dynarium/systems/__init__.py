@@ -48,6 +48,10 @@ _BUILTIN: dict[str, dict[str, str]] = {
         "mixed-physics-2025": "dynarium.systems.sets:mixed_physics_2025",
         "mixed-physics-2025-double-pendulum": "dynarium.systems.sets:mixed_physics_2025_double_pendulum",
     },
+    "Moving dots and rooms": {
+        "moving-dot": "dynarium.systems.dots:moving_dot",
+        "moving-dots": "dynarium.systems.dots:moving_dots",
+    },
     "Switching systems": {
         "nascar": "dynarium.systems.nascar:nascar",
         "nascar-pixels": "dynarium.systems.nascar:nascar_pixels",
