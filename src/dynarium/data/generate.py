@@ -53,6 +53,7 @@ def draw(world: System, n: int, steps: int, generator: torch.Generator, first: i
 
 def make_block(world: System, seed: int, split: str, block: int, steps: int) -> dict[str, np.ndarray]:
     """Make one block of 256 sequences: a pure function of (world, seed, split, block, steps)."""
+    world = world.of_split(split) if hasattr(world, "of_split") else world  # pyright: ignore[reportAttributeAccessIssue]
     made = draw(world, BLOCK, steps, seeded(seed, split, block), first=block * BLOCK)
     if "video" in made and made["video"].is_floating_point():
         made["video"] = _as_bytes(made["video"], world.gain)  # pyright: ignore[reportAttributeAccessIssue]
@@ -149,7 +150,16 @@ def make_dataset(
             if progress is not None:
                 progress(done, total)
     names = {"state": world.state_names, "parameter": world.parameter_names}
-    finish(partial, directory, shards, names=names, dt=world.dt, seed=seed, generator=settings["world"], gain=getattr(world, "gain", None))
+    finish(
+        partial,
+        directory,
+        shards,
+        names=names,
+        dt=world.dt,
+        seed=seed,
+        generator=settings["world"],
+        gain=getattr(world, "gain", None),
+    )
     return Dataset(directory)
 
 

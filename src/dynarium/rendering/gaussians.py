@@ -28,12 +28,6 @@ def gaussian_dots(centres: Float[Tensor, "b t k 2"], std: float, side: int) -> F
     return profiles[..., 1, :, None] * profiles[..., 0, None, :]
 
 
-def gaussian_dots_summed(centres: Float[Tensor, "b t k 2"], std: float, side: int) -> Float[Tensor, "b t h w"]:
-    """Draw all dots on one frame, where their light adds up; see ``gaussian_dots``."""
-    profiles = gaussian_profiles(centres, std, side)
-    return profiles[..., 1, :].mT @ profiles[..., 0, :]
-
-
 def peak(std: float) -> float:
     """Return the value of a normalised Gaussian of the plane at its middle, 1 / (2 pi std^2)."""
     return 1 / (2 * math.pi * std**2)

@@ -1,7 +1,7 @@
 """Moving dots: points of light that wander over a small dark frame, the test bed of latent world models."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -9,10 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dynarium.errors import UserError
-from dynarium.rendering.gaussians import gaussian_dots, gaussian_dots_summed, peak
+from dynarium.rendering.gaussians import gaussian_dots, peak
 from dynarium.systems.checks import check_choice, check_not_negative, check_positive
 from dynarium.systems.draws import uniform, von_mises
+from dynarium.systems.noise import PARAMETERS, Noise
+from dynarium.systems.rooms import shortened
 from dynarium.types import Trajectory
+
+_CLEAN = Noise()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,8 @@ class MovingDots:
         controlled: Whose displacement is the action: the ``first`` dot's, or of ``all``.
         channels: A channel for each dot, or one of their sum.
         side: Height and width of a frame in pixels.
-        brightness: Factor of all frames.
+        brightness: Factor of all frames, noise included.
+        noise: Overlays, each channel (or dot, in a sum) its own.
     """
 
     steps: int = 17
@@ -52,6 +57,7 @@ class MovingDots:
     channels: Literal["each", "sum"] = "each"
     side: int = 28
     brightness: float = 1.0
+    noise: Noise = _CLEAN
 
     def __post_init__(self) -> None:
         """Check the configuration.
@@ -70,7 +76,9 @@ class MovingDots:
             raise UserError(f"side: a dot of std {self.std} px has no room in a frame of {self.side} px")
         if self._brightest > 1:
             limit = self.brightness / self._brightest
-            raise UserError(f"brightness: expected at most {limit:.3g}, which keeps frames in [0, 1], got {self.brightness}")
+            raise UserError(
+                f"brightness: expected at most {limit:.3g}, which keeps frames in [0, 1], got {self.brightness}"
+            )
 
     @property
     def dt(self) -> float:
@@ -100,12 +108,23 @@ class MovingDots:
         return tuple(f"{name}{dot} [px]" for dot in range(self.dots) for name in "xy")
 
     @property
+    def max_action(self) -> float:
+        """Largest length of an action in px; a longer one is shortened."""
+        return self.max_step
+
+    @property
     def parameter_names(self) -> tuple[str, ...]:
-        """None."""
-        return ()
+        """What says which overlays a sequence has; nothing where there is no noise."""
+        return PARAMETERS if self.noise.level else ()
+
+    def of_split(self, split: str) -> "MovingDots":
+        """Return the world as it makes a split: pictures of the training split appear in no other."""
+        return replace(self, noise=replace(self.noise, part="train" if split == "train" else "test"))
 
     def sample_parameters(self, n: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
-        """Return no parameters for each of ``n`` sequences."""
+        """Draw which overlays each of ``n`` sequences has; nothing where there is no noise."""
+        if self.noise.level:
+            return self.noise.sample(n, generator)
         return torch.empty(n, 0, dtype=torch.float64, device=generator.device)
 
     def simulate(self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator) -> Trajectory:
@@ -125,22 +144,28 @@ class MovingDots:
         self, state: Float[Tensor, "b n"], action: Float[Tensor, "b a"], parameters: Float[Tensor, "b q"]
     ) -> Float[Tensor, "b n"]:
         """Return the state after one action; dots without an action stay where they are."""
-        moved = state[:, : action.shape[1]] + action
-        return torch.cat([moved.clamp(self.low, self.high), state[:, action.shape[1] :]], 1)
+        move = shortened(action.unflatten(1, (-1, 2)), self.max_action).flatten(1)
+        moved = (state[:, : move.shape[1]] + move).clamp(self.low, self.high)
+        return torch.cat([moved, state[:, move.shape[1] :]], 1)
 
     def render(self, trajectory: Trajectory) -> Float[Tensor, "b t c h w"]:
         """Draw the frames; frame t shows state t."""
-        centres = trajectory.state.unflatten(-1, (self.dots, 2))
+        frames = gaussian_dots(trajectory.state.unflatten(-1, (self.dots, 2)), self.std, self.side)
+        if self.noise.level:
+            if trajectory.parameter is None:
+                raise UserError(
+                    "trajectory.parameter: expected what sample_parameters drew, which says which noise; got none"
+                )
+            frames = self.noise.add(frames, trajectory.parameter, trajectory.state, peak(self.std))
         if self.channels == "sum" and self.dots > 1:
-            frames = gaussian_dots_summed(centres, self.std, self.side)[:, :, None]
-        else:
-            frames = gaussian_dots(centres, self.std, self.side)
+            frames = frames.sum(2, keepdim=True)
         return frames if self.brightness == 1 else frames.mul_(self.brightness)
 
     @property
     def _brightest(self) -> float:
         """Return a bound of what a pixel can reach."""
-        return self.brightness * peak(self.std) * (self.dots if self.channels == "sum" else 1)
+        dots = self.dots if self.channels == "sum" else 1
+        return self.brightness * peak(self.std) * (1 + self.noise.level) * dots
 
     def _draw_moves(self, n: int, steps: int, generator: torch.Generator) -> Float[Tensor, "b t k 2"]:
         """Draw the displacement of each dot at each step."""
