@@ -11,6 +11,7 @@ _BUILTIN: dict[str, dict[str, str]] = {
         "bouncing-ball-gravity": "dynarium.systems.ball:bouncing_ball_gravity",
         "bouncing-ball-hexagon": "dynarium.systems.ball:bouncing_ball_hexagon",
         "bouncing-ball-octagon": "dynarium.systems.ball:bouncing_ball_octagon",
+        "bouncing-ball-actions": "dynarium.systems.pushed_ball:bouncing_ball_actions",
         "gravity": "dynarium.systems.sets:gravity",
         "pong": "dynarium.systems.pong:Pong",
     },
@@ -51,6 +52,9 @@ _BUILTIN: dict[str, dict[str, str]] = {
     "Moving dots and rooms": {
         "moving-dot": "dynarium.systems.dots:moving_dot",
         "moving-dots": "dynarium.systems.dots:moving_dots",
+        "two-rooms": "dynarium.systems.two_rooms:two_rooms",
+        "two-rooms-random": "dynarium.systems.two_rooms:two_rooms_random",
+        "dot-obstacles": "dynarium.systems.obstacles:dot_obstacles",
     },
     "Switching systems": {
         "nascar": "dynarium.systems.nascar:nascar",

@@ -148,6 +148,12 @@ class MovingDots:
         moved = (state[:, : move.shape[1]] + move).clamp(self.low, self.high)
         return torch.cat([moved, state[:, move.shape[1] :]], 1)
 
+    def shortest_path(
+        self, start: Float[Tensor, "b 2"], goal: Float[Tensor, "b 2"], parameters: Float[Tensor, "b q"]
+    ) -> Float[Tensor, " b"]:
+        """Return the length in px of the straight line from start to goal: nothing is in the way."""
+        return (goal - start).norm(dim=-1)
+
     def render(self, trajectory: Trajectory) -> Float[Tensor, "b t c h w"]:
         """Draw the frames; frame t shows state t."""
         frames = gaussian_dots(trajectory.state.unflatten(-1, (self.dots, 2)), self.std, self.side)

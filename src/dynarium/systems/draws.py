@@ -68,3 +68,12 @@ def _von_mises_table(concentration: float, device: str) -> tuple[Float[Tensor, "
     density = (concentration * (angle.cos() - 1)).exp()
     integral = torch.cat([torch.zeros(1, dtype=torch.float64), ((density[1:] + density[:-1]) / 2).cumsum(0)])
     return angle.to(device), (integral / integral[-1]).to(device)
+
+
+def truncated_normal(
+    mean: float, std: float, bounds: Range, shape: tuple[int, ...], generator: torch.Generator
+) -> Float[Tensor, "..."]:
+    """Draw from N(mean, std^2) between bounds, by inverting its integral."""
+    low, high = (0.5 * (1 + math.erf((bound - mean) / (std * math.sqrt(2)))) for bound in bounds)
+    share = uniform((low, high), shape, generator)
+    return (mean + std * math.sqrt(2) * torch.erfinv(2 * share - 1)).clamp(*bounds)
