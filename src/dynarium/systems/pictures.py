@@ -80,10 +80,13 @@ def _array(path: Path) -> UInt8[np.ndarray, "n h w"]:
     except (OSError, ValueError) as error:
         raise UserError(f"noise.source: {path} cannot be read ({error})") from None
     if isinstance(loaded, np.lib.npyio.NpzFile):
-        names = list(loaded)
-        if len(names) != 1 and "images" not in names:
-            raise UserError(f"noise.source: {path} expected one array or one called 'images', has {', '.join(names)}")
-        loaded = loaded["images" if "images" in names else names[0]]
+        with loaded:
+            names = list(loaded)
+            if len(names) != 1 and "images" not in names:
+                raise UserError(
+                    f"noise.source: {path} expected one array or one called 'images', has {', '.join(names)}"
+                )
+            loaded = loaded["images" if "images" in names else names[0]]
     array = loaded
     if array.ndim == 4 and 3 in (array.shape[1], array.shape[3]):
         colours = array if array.shape[3] == 3 else np.moveaxis(array, 1, 3)

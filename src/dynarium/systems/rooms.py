@@ -15,6 +15,7 @@ from dynarium.systems.draws import truncated_normal, von_mises
 
 _GRAZE = 1e-9  # px by which a segment may enter a box: corners and faces may be touched
 _DRAWS = 10_000
+_PIXELS_AT_ONCE = 2**18  # whose arrays stay in the cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,14 +136,17 @@ def draw_rooms(
     position: Float[Tensor, "b t 2"], walls: Bool[Tensor, "b h w"], std: float, border: int
 ) -> UInt8[Tensor, "b t c h w"]:
     """Draw two channels: the dot, 255 at its middle, and the walls with the lines around the room, all 255."""
-    side = walls.shape[-1]
-    dot = gaussian_dots(position[:, :, None], std, side).mul_(255 / peak(std)).round_().to(torch.uint8)
-    walls = walls.clone()
+    side, (n, steps) = walls.shape[-1], position.shape[:2]
+    out = torch.empty(n, steps, 2, side, side, dtype=torch.uint8, device=walls.device)
+    out[:, :, 1] = walls[:, None].to(torch.uint8) * 255
     for line in (border - 1, side - border):
-        walls[:, line, :] = True
-        walls[:, :, line] = True
-    drawn = walls[:, None, None].to(torch.uint8) * 255
-    return torch.cat([dot, drawn.expand(-1, dot.shape[1], -1, -1, -1)], 2)
+        out[:, :, 1, line, :] = 255
+        out[:, :, 1, :, line] = 255
+    chunk = max(1, _PIXELS_AT_ONCE // (steps * side**2)) if walls.device.type == "cpu" else max(1, n)
+    for start in range(0, n, chunk):
+        dot = gaussian_dots(position[start : start + chunk, :, None], std, side)
+        out[start : start + chunk, :, 0] = dot.mul_(255 / peak(std)).round_()[:, :, 0]
+    return out
 
 
 def random_directions(n: int, generator: torch.Generator) -> Float[Tensor, " b"]:
