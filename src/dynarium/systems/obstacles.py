@@ -12,7 +12,7 @@ from dynarium.systems.rooms import Room, Walk, draw_rooms, random_directions, sh
 from dynarium.types import Trajectory
 
 _WALK = Walk()
-_PLACEMENTS = 10_000
+_PLACEMENTS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)

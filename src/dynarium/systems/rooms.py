@@ -14,7 +14,7 @@ from dynarium.systems.checks import check_not_negative, check_positive, check_ra
 from dynarium.systems.draws import truncated_normal, von_mises
 
 _GRAZE = 1e-9  # px by which a segment may enter a box: corners and faces may be touched
-_DRAWS = 10_000
+_DRAWS = 1000
 _PIXELS_AT_ONCE = 2**18  # whose arrays stay in the cache
 
 
@@ -96,7 +96,7 @@ class Room:
         """Draw a point for each sequence, uniform over the square without the boxes.
 
         Raises:
-            UserError: No free point after 10,000 draws.
+            UserError: No free point after 1000 draws.
         """
         n, options = len(self.boxes), {"dtype": torch.float64, "device": generator.device, "generator": generator}
         point = self.low + (self.high - self.low) * torch.rand(n, 1, 2, **options)

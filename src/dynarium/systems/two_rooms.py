@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from dynarium.errors import UserError
@@ -27,7 +27,8 @@ class TwoRooms:
     is ``wall_width`` pixels wide and open from ``door`` - ``door_reach`` to ``door`` + ``door_reach``. ``action[:, t]`` moves
     the dot from t to t+1; it is stored as it was drawn. Frames have two channels: the dot and the walls.
 
-    Some sequences pass the door by construction: two walks that leave a point of it to opposite sides, one of them backwards.
+    Some sequences come to the door by construction: two walks that leave a point of it to opposite sides, one of them
+    backwards.
 
     Attributes:
         steps: Default number of time steps of a sequence.
@@ -38,7 +39,7 @@ class TwoRooms:
         border: The line around the rooms is the ``border``-th pixel from each edge of the frame; the dot stays inside.
         std: Standard deviation of the dot in px.
         walk: How the displacements are drawn.
-        crossing: Share of the sequences that pass the door by construction.
+        crossing: Share of the sequences that come to the door by construction.
         max_action: Largest length of an action in px; a longer one is shortened.
         side: Height and width of a frame in pixels.
     """
@@ -114,10 +115,8 @@ class TwoRooms:
         first = room.free_points(generator)
         moves = self.walk.draw(random_directions(n, generator), steps, generator)
         if self.crossing and steps > 2:
-            start, crossing = self._crossing(parameters, steps, generator)
             chosen = torch.rand(n, device=generator.device, generator=generator) < self.crossing
-            chosen = (chosen & ~room.crosses(start[:, None], start[:, None])[:, 0])[:, None]
-            first, moves = torch.where(chosen, start, first), torch.where(chosen[..., None], crossing, moves)
+            first[chosen], moves[chosen] = self._crossing(parameters[chosen], steps, generator)
         positions = [first]
         for t in range(steps - 1):
             positions.append(room.moved(positions[-1], moves[:, t]))
@@ -166,25 +165,31 @@ class TwoRooms:
     def _crossing(
         self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator
     ) -> tuple[Float[Tensor, "b 2"], Float[Tensor, "b t 2"]]:
-        """Draw first positions and displacements that pass the door at a step of their own."""
+        """Draw first positions and displacements that lead to the door at a step of their own, and on to the other side.
+
+        The way to the door is a walk away from it, backwards: steps that were free are reversed; steps that were in vain stay
+        in vain as they are.
+        """
         n, options = len(parameters), {"device": generator.device, "generator": generator}
         x = uniform((-self._half, self._half), (n,), generator)
         y = truncated_normal(0.0, _DOOR_SPREAD, (-self.door_reach, self.door_reach), (n,), generator)
-        at_door = parameters + torch.stack([x, y], -1)
         when = torch.randint(1, steps - 1, (n, 1), **options)
-        direction = uniform((-math.pi / 4, math.pi / 4), (n,), generator)
-        direction = direction + math.pi * torch.randint(2, (n,), **options)
-        came, leaves = (
-            self.walk.draw(direction + math.pi, steps, generator),
-            self.walk.draw(direction, steps, generator),
-        )
-        before = torch.arange(steps, device=generator.device) < when
-        step = (torch.arange(steps, device=generator.device) - when)[..., None].expand(-1, -1, 2)
-        moves = torch.where(
-            before[..., None], -came.gather(1, (-1 - step).clamp(min=0)), leaves.gather(1, step.clamp(min=0))
-        )
-        start = at_door - (moves * before[..., None]).sum(1)
-        return start.clamp(self.low, self.high), moves
+        direction = uniform((-math.pi / 4, math.pi / 4), (n,), generator) + math.pi * torch.randint(2, (n,), **options)
+        away, on = (self.walk.draw(angle, steps, generator) for angle in (direction + math.pi, direction))
+        room, positions = self._room(parameters), [parameters + torch.stack([x, y], -1)]
+        for t in range(steps - 1):
+            positions.append(room.moved(positions[-1], away[:, t]))
+        position = torch.stack(positions, 1)
+        free = (position[:, 1:] != position[:, :-1]).any(-1, keepdim=True)
+        back = torch.where(free, -away[:, :-1], away[:, :-1])
+        step = torch.arange(steps, device=generator.device) - when
+        moves = torch.where((step < 0)[..., None], _at(back, (-1 - step).clamp(min=0)), _at(on, step.clamp(min=0)))
+        return _at(position, when)[:, 0], moves
+
+
+def _at(sequence: Float[Tensor, "b t 2"], step: Int[Tensor, "b s"]) -> Float[Tensor, "b s 2"]:
+    """Return the entries of each sequence at some steps of its own."""
+    return sequence.gather(1, step[..., None].expand(-1, -1, 2))
 
 
 def two_rooms() -> TwoRooms:
