@@ -99,11 +99,17 @@ SIZES: dict[str, tuple[int, int, int]] = {
     "double-pendulum-3": (9_000, 3_000, 3_000),
     "mass-spring-3": (9_000, 3_000, 3_000),
     "two-body-3": (9_000, 3_000, 3_000),
+    # An epoch and an evaluation of the original, which trains on a stream.
+    "moving-dot": (10_000, 1_000, 10_000),
+    "moving-dots": (10_000, 1_000, 10_000),
+    # 0.8 MB a sequence: no more than 2 GB; the published 3 million transitions would be 25.
+    "two-rooms": (2_000, 200, 500),
+    "two-rooms-random": (2_000, 200, 500),
     "mixed-physics-2023": (36_000, 12_000, 12_000),
     "mixed-physics-2025": (36_000, 12_000, 12_000),
     "mixed-physics-2025-double-pendulum": (36_000, 12_000, 12_000),
 }
-"""Published numbers of training, validation and test sequences, where they are not 5000, 500 and 1000."""
+"""Numbers of training, validation and test sequences, as published where not said otherwise, if not 5000, 500 and 1000."""
 
 
 def families() -> dict[str, list[str]]:
