@@ -57,6 +57,11 @@ ORIGINALS: dict[str, float | None] = {
     "bouncing-ball": None,
     "bouncing-ball-hexagon": None,
     "pong": None,
+    "bouncing-ball-actions": None,
+    "moving-dot": 3_500,  # batches of 128 on two cores; 5,700 with larger ones
+    "moving-dots": None,
+    "two-rooms": None,
+    "dot-obstacles": None,
     "forced-pendulum": None,
     "lotka-volterra": None,
 }

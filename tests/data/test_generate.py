@@ -12,9 +12,12 @@ import pytest
 import torch
 
 from dynarium.data import Dataset, make_dataset, verify
-from dynarium.data.generate import make_block
-from dynarium.errors import UserError
+from dynarium.data.generate import draw, make_block, seeded
+from dynarium.data.reader import Reader
+from dynarium.errors import RunError, UserError
+from dynarium.systems.dots import MovingDots
 from dynarium.systems.multitask import MultiTask
+from dynarium.systems.noise import Noise
 from worlds import Drift
 
 SIZES = {"train": 600, "val": 10, "test": 300}
@@ -46,6 +49,29 @@ def test_content_and_schema(tmp_path):
     assert dataset.schema.fields["state"].statistics["mean"][1] == pytest.approx(batch.state[..., 1].mean().item())
     assert not (tmp_path / "a.partial").exists()
     assert verify(tmp_path / "a") == []
+
+
+def test_floating_point_frames_are_stored_as_bytes_and_read_back_in_their_units(tmp_path):
+    world = MovingDots(steps=3, noise=Noise(fixed=0.5, changing=1.0))
+    dataset = make_dataset(world, tmp_path / "a", sizes={"train": 20, "test": 5})
+    video = draw(world, 256, 3, seeded(0, "train", 0))["video"][:20]
+    stored = dataset.read("train", range(20))["video"]
+    assert stored.dtype == np.uint8 and dataset.schema.fields["video"].gain == world.gain
+    assert 200 < stored.max() < 255  # the brightest byte is for a full dot under full noise
+    read = dataset.batch("train", range(20)).video
+    assert read is not None and read.dtype == torch.float32
+    torch.testing.assert_close(read, video, rtol=0, atol=0.501 / (255 * world.gain))
+    held = Reader(dataset, "train", in_memory=True).read(np.arange(20), np.zeros(20, dtype=np.int64)).video
+    assert held is not None and torch.equal(held, read)
+    assert Dataset(tmp_path / "a").schema.fields["state"].gain is None
+
+
+def test_a_pixel_without_a_byte_is_an_error():
+    class Bright(MovingDots):
+        gain = 12.0
+
+    with pytest.raises(RunError, match="gain 12: a frame has a pixel at 28"):
+        make_block(Bright(), 0, "train", 0, 17)
 
 
 def test_bytes_do_not_depend_on_workers_or_shards(tmp_path):

@@ -52,7 +52,7 @@ def test_float_and_bytes_agree_and_nonsense_is_clipped() -> None:
     assert to_bytes(values)[0, 0, ..., 0].ravel().tolist() == [0, 255, 0, 255, 0, 128]
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 8, 8), (2, 3, 2, 8, 8), (0, 3, 1, 8, 8), ()])
+@pytest.mark.parametrize("shape", [(3, 4, 8, 8), (2, 3, 4, 8, 8), (0, 3, 1, 8, 8), ()])
 def test_other_shapes_are_refused_and_nothing_is_written(shape: tuple[int, ...], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="video: expected"):
         contact_sheet(np.zeros(shape), tmp_path / "a.png")
@@ -64,3 +64,9 @@ def test_other_shapes_are_refused_and_nothing_is_written(shape: tuple[int, ...],
 def test_fps_must_be_positive(ball: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="fps"):
         animation(ball, tmp_path / "a.gif", fps=0)
+
+
+def test_two_channels_become_red_and_cyan() -> None:
+    video = np.zeros((1, 1, 2, 1, 2), dtype=np.uint8)
+    video[0, 0, 0, 0, 0], video[0, 0, 1, 0, 1] = 255, 128
+    assert to_bytes(video)[0, 0, 0].tolist() == [[255, 0, 0], [0, 128, 128]]

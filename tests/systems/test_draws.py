@@ -1,7 +1,18 @@
+import math
+
 import pytest
+import scipy.stats
 import torch
 
-from dynarium.systems.draws import annulus, shared_factors, uniform, uniform_rows, velocities
+from dynarium.systems.draws import (
+    annulus,
+    shared_factors,
+    truncated_normal,
+    uniform,
+    uniform_rows,
+    velocities,
+    von_mises,
+)
 
 N = 20_000
 
@@ -46,3 +57,17 @@ def test_factors_depend_on_their_seed_alone():
     assert torch.equal(shared_factors(3, 5, 1), shared_factors(3, 5, 1))
     assert not torch.equal(shared_factors(3, 5, 1), shared_factors(3, 5, 2))
     assert shared_factors(30, 50, 0).abs().max() < 1
+
+
+@pytest.mark.parametrize("concentration", [0.0, 0.2, 5.0, 300.0])
+def test_von_mises_angles_have_their_distribution(concentration):
+    angles = von_mises(concentration, (20_000,), torch.Generator().manual_seed(0)).numpy()
+    law = scipy.stats.vonmises(concentration) if concentration else scipy.stats.uniform(-math.pi, 2 * math.pi)
+    assert scipy.stats.kstest(angles, law.cdf).pvalue > 0.001
+
+
+def test_a_truncated_normal_has_its_distribution():
+    drawn = truncated_normal(1.0, 0.4, (0.2, 1.3), (20_000,), torch.Generator().manual_seed(0)).numpy()
+    law = scipy.stats.truncnorm(-2.0, 0.75, loc=1.0, scale=0.4)
+    assert drawn.min() >= 0.2 and drawn.max() <= 1.3
+    assert scipy.stats.kstest(drawn, law.cdf).pvalue > 0.001

@@ -118,7 +118,14 @@ class Dataset:
         """Like ``read``, as a ``SequenceBatch``; by default of all the fields that a batch knows."""
         fields = self.batch_fields if fields is None else fields
         read = self.read(split, indices, start, steps, fields)
-        return as_batch({name: torch.from_numpy(array) for name, array in read.items()})
+        return self.as_batch({name: torch.from_numpy(array) for name, array in read.items()})
+
+    def as_batch(self, fields: dict[str, torch.Tensor]) -> SequenceBatch:
+        """Make a batch of what was read; bytes that stand for floating-point frames become these."""
+        gain = self.schema.fields["video"].gain if "video" in fields else None
+        if gain is not None:
+            fields = fields | {"video": fields["video"].float().mul_(1 / (255 * gain))}
+        return as_batch(fields)
 
     @property
     def batch_fields(self) -> list[str]:

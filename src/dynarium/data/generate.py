@@ -53,8 +53,24 @@ def draw(world: System, n: int, steps: int, generator: torch.Generator, first: i
 
 def make_block(world: System, seed: int, split: str, block: int, steps: int) -> dict[str, np.ndarray]:
     """Make one block of 256 sequences: a pure function of (world, seed, split, block, steps)."""
+    world = world.of_split(split) if hasattr(world, "of_split") else world  # pyright: ignore[reportAttributeAccessIssue]
     made = draw(world, BLOCK, steps, seeded(seed, split, block), first=block * BLOCK)
+    if "video" in made and made["video"].is_floating_point():
+        made["video"] = _as_bytes(made["video"], world.gain)  # pyright: ignore[reportAttributeAccessIssue]
     return {name: value.cpu().numpy() for name, value in made.items()}
+
+
+def _as_bytes(video: torch.Tensor, gain: float) -> torch.Tensor:
+    """Return 255 ``gain`` times the frames, rounded.
+
+    Raises:
+        RunError: A pixel has no byte.
+    """
+    scaled = video * (255 * gain)
+    low, high = (float(value) for value in scaled.aminmax())
+    if not (low >= -0.5 and high < 255.5):
+        raise RunError(f"gain {gain:g}: a frame has a pixel at {low if low < 0 else high:g}, beyond the bytes 0 .. 255")
+    return scaled.round_().to(torch.uint8)
 
 
 def make_shard(world: System, partial: Path, shard: Shard, steps: int, seed: int) -> int:
@@ -134,7 +150,16 @@ def make_dataset(
             if progress is not None:
                 progress(done, total)
     names = {"state": world.state_names, "parameter": world.parameter_names}
-    finish(partial, directory, shards, names=names, dt=world.dt, seed=seed, generator=settings["world"])
+    finish(
+        partial,
+        directory,
+        shards,
+        names=names,
+        dt=world.dt,
+        seed=seed,
+        generator=settings["world"],
+        gain=getattr(world, "gain", None),
+    )
     return Dataset(directory)
 
 

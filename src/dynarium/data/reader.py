@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from dynarium.data.dataset import Dataset, as_batch
+from dynarium.data.dataset import Dataset
 from dynarium.data.schema import STEPPED
 from dynarium.errors import UserError
 from dynarium.types import SequenceBatch
@@ -74,7 +74,7 @@ class Reader:
     def read(self, index: np.ndarray, first: np.ndarray) -> SequenceBatch:
         """Return the sequences ``index``, windows from the steps ``first`` on: one gather for each field."""
         if self._held is not None:
-            return as_batch(self._select(torch.from_numpy(index), torch.from_numpy(first)))
+            return self.dataset.as_batch(self._select(torch.from_numpy(index), torch.from_numpy(first)))
         batch = self.dataset.batch(self.split, index, None if self.steps is None else first, self.steps)
         return batch if self.device is None else batch.to(self.device)
 

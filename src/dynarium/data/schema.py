@@ -30,12 +30,14 @@ class Field:
         names: Name and unit of each entry of the last dimension, where known.
         statistics: ``mean``, ``std``, ``min``, ``max`` over the training split: per channel of a video, else per entry of
             the last dimension.
+        gain: Bytes that stand for floating point: 255 ``gain`` times a frame, rounded; ``None``: bytes are what they are.
     """
 
     shape: tuple[int, ...]
     dtype: str
     names: tuple[str, ...] = ()
     statistics: dict[str, list[float]] = field(default_factory=dict)
+    gain: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

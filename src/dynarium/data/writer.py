@@ -137,6 +137,7 @@ def finish(
     dt: float,
     seed: int | None,
     generator: dict[str, Any],
+    gain: float | None = None,
 ) -> None:
     """Gather the records of all shards into ``dataset.json`` and give the directory its name."""
     records = {}
@@ -152,6 +153,7 @@ def finish(
             dtype=spec["dtype"],
             names=tuple(names.get(name, ())),
             statistics=statistics([r[name]["sums"] for shard, r in records.items() if shard.split == described]),
+            gain=gain if name == "video" else None,
         )
         for name, spec in first.items()
     }

@@ -20,7 +20,9 @@ Array = Any
 
 
 def to_bytes(video: Array, sequences: int | None = None) -> UInt8[np.ndarray, "b t h w 3"]:
-    """Turn frames [b, t, c, h, w] (``uint8`` or floating point in [0, 1], one or three channels) into RGB bytes.
+    """Turn frames [b, t, c, h, w] (``uint8`` or floating point in [0, 1], one to three channels) into RGB bytes.
+
+    Two channels, a thing and its surroundings, become red and cyan.
 
     Args:
         video: The frames.
@@ -31,11 +33,12 @@ def to_bytes(video: Array, sequences: int | None = None) -> UInt8[np.ndarray, "b
     """
     video = np.asarray(video)
     video = video[:sequences] if video.ndim else video
-    if video.ndim != 5 or video.shape[2] not in (1, 3) or 0 in video.shape:
-        raise UserError(f"video: expected [b, t, c, h, w] with c 1 or 3 and nothing empty, got shape {video.shape}")
+    if video.ndim != 5 or video.shape[2] not in (1, 2, 3) or 0 in video.shape:
+        raise UserError(f"video: expected [b, t, c, h, w] with c 1, 2 or 3 and nothing empty, got shape {video.shape}")
     if video.dtype != np.uint8:
         finite = np.nan_to_num(video.astype(np.float64), nan=0.0, posinf=1.0, neginf=0.0)
         video = (finite.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    video = video[:, :, [0, 1, 1]] if video.shape[2] == 2 else video
     pixels = np.moveaxis(video, 2, -1)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:-1], 3)))
 

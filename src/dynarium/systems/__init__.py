@@ -11,6 +11,7 @@ _BUILTIN: dict[str, dict[str, str]] = {
         "bouncing-ball-gravity": "dynarium.systems.ball:bouncing_ball_gravity",
         "bouncing-ball-hexagon": "dynarium.systems.ball:bouncing_ball_hexagon",
         "bouncing-ball-octagon": "dynarium.systems.ball:bouncing_ball_octagon",
+        "bouncing-ball-actions": "dynarium.systems.pushed_ball:bouncing_ball_actions",
         "gravity": "dynarium.systems.sets:gravity",
         "pong": "dynarium.systems.pong:Pong",
     },
@@ -47,6 +48,13 @@ _BUILTIN: dict[str, dict[str, str]] = {
         "mixed-physics-2023": "dynarium.systems.sets:mixed_physics_2023",
         "mixed-physics-2025": "dynarium.systems.sets:mixed_physics_2025",
         "mixed-physics-2025-double-pendulum": "dynarium.systems.sets:mixed_physics_2025_double_pendulum",
+    },
+    "Moving dots and rooms": {
+        "moving-dot": "dynarium.systems.dots:moving_dot",
+        "moving-dots": "dynarium.systems.dots:moving_dots",
+        "two-rooms": "dynarium.systems.two_rooms:two_rooms",
+        "two-rooms-random": "dynarium.systems.two_rooms:two_rooms_random",
+        "dot-obstacles": "dynarium.systems.obstacles:dot_obstacles",
     },
     "Switching systems": {
         "nascar": "dynarium.systems.nascar:nascar",
@@ -92,11 +100,17 @@ SIZES: dict[str, tuple[int, int, int]] = {
     "double-pendulum-3": (9_000, 3_000, 3_000),
     "mass-spring-3": (9_000, 3_000, 3_000),
     "two-body-3": (9_000, 3_000, 3_000),
+    # An epoch and an evaluation of the original, which trains on a stream.
+    "moving-dot": (10_000, 1_000, 10_000),
+    "moving-dots": (10_000, 1_000, 10_000),
+    # 0.8 MB a sequence: no more than 2 GB; the published 3 million transitions would be 25.
+    "two-rooms": (2_000, 200, 500),
+    "two-rooms-random": (2_000, 200, 500),
     "mixed-physics-2023": (36_000, 12_000, 12_000),
     "mixed-physics-2025": (36_000, 12_000, 12_000),
     "mixed-physics-2025-double-pendulum": (36_000, 12_000, 12_000),
 }
-"""Published numbers of training, validation and test sequences, where they are not 5000, 500 and 1000."""
+"""Numbers of training, validation and test sequences, as published where not said otherwise, if not 5000, 500 and 1000."""
 
 
 def families() -> dict[str, list[str]]:

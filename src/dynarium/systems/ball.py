@@ -130,7 +130,7 @@ class BouncingBall:
             x, v = step_impulses(
                 position[:, 0],
                 velocity[:, 0],
-                corners=self._corners(),
+                corners=self.container,
                 radius=self.radius,
                 gravity=parameters,
                 dt=self.dt,
@@ -140,7 +140,7 @@ class BouncingBall:
             low = self.inset + self.radius
             x, v = triangle_wave(position[:, 0], velocity[:, 0], low, self.extent - low, times)
         else:
-            walls = half_planes(self._corners(), generator.device)
+            walls = half_planes(self.container, generator.device)
             x, v = fly(position, velocity, times, container=walls, radius=self.radius, gravity=parameters)
         state = torch.cat([x, v], -1).flatten(2)
         if self.legacy_offset:
@@ -153,16 +153,18 @@ class BouncingBall:
         scale = self.side / self.extent
         centres = state.unflatten(-1, (self.balls, 4))[..., :2] * scale
         if self.rendering == "hard":
-            corners = [(x * scale, y * scale) for x, y in self._corners()]
+            corners = [(x * scale, y * scale) for x, y in self.container]
             walls = hard_walls(corners, self.side, state.device) if self.walls_visible else None
             return hard_discs(centres, self.radius * scale, self.side, walls)[:, :, None]
         walls = None
         if self.walls_visible:
-            container = half_planes(self._corners(), state.device)
+            container = half_planes(self.container, state.device)
             walls = antialiased_walls(container.normals, container.offsets * scale, self.side)
         return antialiased_discs(centres, self.radius * scale, self.side, walls)[:, :, None]
 
-    def _corners(self) -> tuple[tuple[float, float], ...]:
+    @property
+    def container(self) -> tuple[tuple[float, float], ...]:
+        """Corners (x, y) of the walls in px of the world."""
         low, high = self.inset, self.extent - self.inset
         return self.corners or ((low, low), (low, high), (high, high), (high, low))
 
@@ -171,7 +173,7 @@ class BouncingBall:
         low = self.inset
         if self.corners is None and self.extent <= 2 * low:
             raise UserError(f"inset: expected less than half of the extent {self.extent}, got {low}")
-        return half_planes(self._corners()).shrunk(self.radius + _GAP)
+        return half_planes(self.container).shrunk(self.radius + _GAP)
 
     def _middle(self, device: torch.device) -> Float[Tensor, "2"]:
         return torch.full((2,), self.extent / 2, dtype=torch.float64, device=device)

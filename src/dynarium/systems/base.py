@@ -19,7 +19,9 @@ class System(Protocol):
     """
 
     # A world may have a further property ``simulator``: itself without what only ``sample_parameters`` reads. Tasks with equal
-    # simulators are simulated in one call.
+    # simulators are simulated in one call. A world whose frames are floating point has a property ``gain``: a stored dataset
+    # holds the bytes 255 gain frame, rounded, and is read back as frames. A method ``of_split`` returns the world as it makes a
+    # split, where splits must differ in more than their draws.
     # Properties, because the fields of a frozen dataclass are read-only.
     @property
     def steps(self) -> int:
@@ -49,7 +51,7 @@ class System(Protocol):
         """Draw initial conditions and return ``steps`` true states of each sequence."""
         ...
 
-    def render(self, trajectory: Trajectory) -> UInt8[Tensor, "b t c h w"] | None:
+    def render(self, trajectory: Trajectory) -> UInt8[Tensor, "b t c h w"] | Float[Tensor, "b t c h w"] | None:
         """Draw the frames; frame t shows state t. ``None``: this world is not seen but measured."""
         ...
 
@@ -64,4 +66,15 @@ class HasStateSpace(Protocol):
         Its controls are the world's actions, entry t the one that leads into step t. Its state may hold more than that of
         the world. A world without noise has covariances of 0.
         """
+        ...
+
+
+@runtime_checkable
+class Environment(System, Protocol):
+    """A world that a planner can act in: its law of one step can be asked for."""
+
+    def transition(
+        self, state: Float[Tensor, "b n"], action: Float[Tensor, "b a"], parameters: Float[Tensor, "b q"]
+    ) -> Float[Tensor, "b n"]:
+        """Return the true state after one action; ``simulate`` follows the same law."""
         ...

@@ -1,5 +1,7 @@
 """Random draws that several worlds share; all in float64, on the device of the generator."""
 
+import functools
+import math
 from collections.abc import Iterable
 
 import torch
@@ -44,3 +46,34 @@ def annulus(radius: Range, even: bool, shape: tuple[int, ...], generator: torch.
 def shared_factors(states: int, observations: int, seed: int) -> Float[Tensor, "n p"]:
     """Draw a map from states to observations that all sequences share, its entries uniform in (-1, 1)."""
     return uniform((-1.0, 1.0), (states, observations), torch.Generator().manual_seed(seed))
+
+
+def von_mises(concentration: float, shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "..."]:
+    """Draw angles around 0 of density exp(concentration cos a) / (2 pi I0(concentration)), by inverting its integral.
+
+    The integral is tabulated at 8193 angles and linear between them; the number of draws does not depend on their values.
+    """
+    angle, integral = _von_mises_table(concentration, str(generator.device))
+    share = torch.rand(*shape, dtype=torch.float64, device=generator.device, generator=generator)
+    cell = (torch.searchsorted(integral, share, right=True) - 1).clamp_(0, len(angle) - 2)
+    low, high = integral[cell], integral[cell + 1]
+    return angle[cell] + (share - low) / (high - low) * (angle[1] - angle[0])
+
+
+@functools.lru_cache(maxsize=16)
+def _von_mises_table(concentration: float, device: str) -> tuple[Float[Tensor, " q"], Float[Tensor, " q"]]:
+    """Return angles and the share of the draws below each, from where the density is worth a draw on."""
+    reach = min(math.pi, 9 / math.sqrt(max(concentration, 1e-9)))
+    angle = torch.linspace(-reach, reach, 8193, dtype=torch.float64)
+    density = (concentration * (angle.cos() - 1)).exp()
+    integral = torch.cat([torch.zeros(1, dtype=torch.float64), ((density[1:] + density[:-1]) / 2).cumsum(0)])
+    return angle.to(device), (integral / integral[-1]).to(device)
+
+
+def truncated_normal(
+    mean: float, std: float, bounds: Range, shape: tuple[int, ...], generator: torch.Generator
+) -> Float[Tensor, "..."]:
+    """Draw from N(mean, std^2) between bounds, by inverting its integral."""
+    low, high = (0.5 * (1 + math.erf((bound - mean) / (std * math.sqrt(2)))) for bound in bounds)
+    share = uniform((low, high), shape, generator)
+    return (mean + std * math.sqrt(2) * torch.erfinv(2 * share - 1)).clamp(*bounds)
