@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from dynarium.types import SequenceBatch
+from dynarium.types import SequenceBatch, Video
 
 
 @runtime_checkable
@@ -115,4 +115,17 @@ class BoundsLikelihood(Protocol):
 
     def bound(self, batch: SequenceBatch) -> Float[Tensor, " b"]:
         """Return log p of what is observed of every sequence, or a lower bound of it, in nats."""
+        ...
+
+
+@runtime_checkable
+class Imagines(Protocol):
+    """Predicts representations of the future from a representation and actions, without drawing a picture."""
+
+    def embed(self, video: Video) -> Float[Tensor, "b t d"]:
+        """Return the true encodings of all frames."""
+        ...
+
+    def imagine(self, start: Float[Tensor, "b d"], action: Shaped[Tensor, "b f a"]) -> Float[Tensor, "b f d"]:
+        """Return the open-loop latents that follow ``start``, one for each action."""
         ...
