@@ -56,7 +56,9 @@ class Point:
             return straight
         door = torch.tensor([7.5, self.door], dtype=start.dtype)
         return torch.where(
-            (start[:, 0] < 7.5) == (goal[:, 0] < 7.5), straight, (start - door).norm(dim=-1) + (goal - door).norm(dim=-1)
+            (start[:, 0] < 7.5) == (goal[:, 0] < 7.5),
+            straight,
+            (start - door).norm(dim=-1) + (goal - door).norm(dim=-1),
         )
 
     def render(self, trajectory):

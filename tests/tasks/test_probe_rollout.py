@@ -39,7 +39,9 @@ def test_a_model_that_knows_is_right_and_trivial_rows_are_their_definition(resul
     assert hold.value == pytest.approx(float(square.mean().sqrt()), abs=1e-5) and hold.n == 200 and hold.baseline
     assert rows["hold-first", "rmse_px_start", 9, 1].value == 0
     assert rows["hold-first", "rmse_px_step", 3].value == pytest.approx(float(square[:, 3].mean().sqrt()), abs=1e-5)
-    assert rows["hold-first", "rmse_px_rollout", 9, 1].value == pytest.approx(float(square[:, 1:].mean().sqrt()), abs=1e-5)
+    assert rows["hold-first", "rmse_px_rollout", 9, 1].value == pytest.approx(
+        float(square[:, 1:].mean().sqrt()), abs=1e-5
+    )
     constant = (x - draw[0][0].mean((0, 1))).square().sum(-1).mean().sqrt()
     assert rows["constant", "rmse_px", 9, 1].value == pytest.approx(float(constant), abs=1e-5)
     reckoned = x[:, :1] + torch.cat([torch.zeros_like(x[:, :1]), action[:, :8].cumsum(1)], 1)

@@ -20,7 +20,21 @@ class Options:
 
     run: Annotated[Path, tyro.conf.Positional]
     """Directory of the run."""
-    task: tuple[Literal["impute", "generate", "forecast", "forecast-observations", "probe", "segment"], ...] = ()
+    task: tuple[
+        Literal[
+            "impute",
+            "generate",
+            "forecast",
+            "forecast-observations",
+            "geometry",
+            "plan",
+            "probe",
+            "probe-rollout",
+            "segment",
+            "surprise",
+        ],
+        ...,
+    ] = ()
     """Questions to ask; default: those of the recipe."""
     data: Path | None = None
     """Another dataset with frames of the same shape, e.g. an imported one."""

@@ -54,7 +54,9 @@ def bootstrap(
     for start in range(0, resamples, rows):
         count = min(rows, resamples - start)
         drawn = torch.randint(b, (count, b), generator=generator)
-        times = torch.zeros(count, b, dtype=torch.float64).scatter_add_(1, drawn, torch.ones(count, b, dtype=torch.float64))
+        times = torch.zeros(count, b, dtype=torch.float64).scatter_add_(
+            1, drawn, torch.ones(count, b, dtype=torch.float64)
+        )
         found.append(statistic(times @ values / b))
     samples = torch.cat(found)
     low, high = torch.quantile(samples, torch.tensor([0.5 - level / 2, 0.5 + level / 2], dtype=samples.dtype)).tolist()

@@ -12,6 +12,7 @@ TASKS = Registry(
         "forecast-observations": "dynarium.tasks.forecast_observations:ForecastObservations",
         "segment": "dynarium.tasks.segment:Segment",
         "probe": "dynarium.tasks.probe:Probe",
+        "plan": "dynarium.tasks.plan:Plan",
         "probe-rollout": "dynarium.tasks.probe_rollout:ProbeRollout",
     },
 )

@@ -70,7 +70,9 @@ def world_of(origin: Origin, task: str) -> System:
         return origin
     described = origin.schema.generator
     if "class" not in described:
-        raise UserError(f"{task}: expected a dataset made from a world, as it acts in it; {origin.directory} was imported")
+        raise UserError(
+            f"{task}: expected a dataset made from a world, as it acts in it; {origin.directory} was imported"
+        )
     return config.from_dict(described)
 
 
@@ -82,7 +84,9 @@ def actions_of(batch: SequenceBatch, task: str) -> Tensor:
     """
     stepped: Any = batch.video if batch.video is not None else batch.state
     if batch.action is None:
-        raise UserError(f"{task}: expected a world with actions, as the model imagines what follows from them; it has none")
+        raise UserError(
+            f"{task}: expected a world with actions, as the model imagines what follows from them; it has none"
+        )
     return batch.action[:, : stepped.shape[1] - 1]
 
 

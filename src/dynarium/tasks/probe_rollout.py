@@ -1,5 +1,6 @@
 """Probing of roll-outs: from one frame and the actions alone, does the latent still know where everything is?"""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -101,8 +102,8 @@ class ProbeRollout:
             raise UserError(
                 f"probe-rollout: expected ridge >= 0, epochs >= 1, scale > 0, got {self.ridge}, {self.epochs}, {self.scale}"
             )
-        train, _ = self._rollouts(model, dataset, "train", self.train_sequences)
-        test, video = self._rollouts(model, dataset, self.split, self.sequences)
+        train, _ = self.rollouts(model, dataset, "train", self.train_sequences)
+        test, video = self.rollouts(model, dataset, self.split, self.sequences)
         truth = test.position
         answers = self.positions(train, test)
         rows: list[Row] = []
@@ -112,7 +113,7 @@ class ProbeRollout:
             rows += self._velocity_rows(method, velocity, truth.diff(dim=1), baseline=method != "rollout")
         shown = slice(self.shown)
         examples = {
-            "video/truth": video[shown],
+            "scene": video[shown],
             "marks/truth": truth[shown],
             "marks/belief": answers["rollout"][shown],
         }
@@ -124,7 +125,9 @@ class ProbeRollout:
         kept = slice(PIXEL_SEQUENCES)
         pixels = linear_regressor(train.pixels[kept].flatten(0, 1), train.position[kept].flatten(0, 1), 1e-3)
         # At step t the actions 0 .. t - 1 have acted; later ones get no weight but by chance, so they are left out.
-        known = [(torch.cat([x.position[:, 0], x.action[:, :t].flatten(1)], 1) for x in (train, test)) for t in range(steps)]
+        known = [
+            (torch.cat([x.position[:, 0], x.action[:, :t].flatten(1)], 1) for x in (train, test)) for t in range(steps)
+        ]
         linear = [linear_regressor(fit, train.position[:, t], 0.0)(asked) for t, (fit, asked) in enumerate(known)]
         moved = _displacements(test, self.scale).cumsum(1)
         return {
@@ -136,15 +139,17 @@ class ProbeRollout:
             "pixels-linear": pixels(test.pixels.flatten(0, 1)).unflatten(0, test.pixels.shape[:2]),
         }
 
+    def readers(self, train: Rollouts) -> tuple[Regressor, Regressor]:
+        """Return the fitted maps from encoded and from imagined latents to positions; one and the same where it is shared."""
+        parts = (slice(None),) if self.shared else (slice(0, 1), slice(1, None))
+        fitted = [self._fitted(train.latent[:, p].flatten(0, 1), train.position[:, p].flatten(0, 1)) for p in parts]
+        return fitted[0], fitted[-1]
+
     def _probed(self, train: Rollouts, test: Rollouts) -> Tensor:
         """Return the positions that the probes read off the latents."""
-        first, later = slice(0, 1), slice(1, None)
-        parts = []
-        for part in (slice(None),) if self.shared else (first, later):
-            read = self._fitted(train.latent[:, part].flatten(0, 1), train.position[:, part].flatten(0, 1))
-            asked = test.latent[:, part]
-            parts.append(read(asked.flatten(0, 1)).unflatten(0, asked.shape[:2]))
-        return torch.cat(parts, 1)
+        encoded, imagined = self.readers(train)
+        later = imagined(test.latent[:, 1:].flatten(0, 1)).unflatten(0, (len(test.latent), -1))
+        return torch.cat([encoded(test.latent[:, 0])[:, None], later], 1)
 
     def _velocities(self, train: Rollouts, test: Rollouts) -> dict[str, Tensor]:
         """Return the displacements [b, t - 1, n] of every step that the methods say."""
@@ -163,8 +168,12 @@ class ProbeRollout:
         return linear_regressor(x, y, self.ridge)
 
     @torch.no_grad()
-    def _rollouts(self, model: Any, origin: Origin, split: str, sequences: int | None) -> tuple[Rollouts, Tensor]:
-        """Roll out the sequences of a split; also return the frames of the first few."""
+    def rollouts(self, model: Any, origin: Origin, split: str, sequences: int | None) -> tuple[Rollouts, Tensor]:
+        """Roll out the sequences of a split; also return the frames of the first few.
+
+        Raises:
+            UserError: As ``run``.
+        """
         device, parts, shown = device_of(model), [], None
         for batch in sequences_of(origin, split, sequences, self.batch_size, needs=("video", "state")):
             batch = without_mask(batch, self.name)
@@ -234,7 +243,7 @@ class ProbeRollout:
                 metric=name,
                 condition=condition,
                 value=value,
-                standard_error=error if name == metric else 0.0,
+                standard_error=error if name == metric else math.nan,
                 n=len(square),
                 baseline=baseline,
             )
