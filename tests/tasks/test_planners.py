@@ -34,7 +34,9 @@ def test_the_goal_is_found_within_the_longest_action(planner):
     best = cost((GOAL[:, None, None] / 5.01).expand(3, 1, 5, 2))[:, 0]
     assert (cost(found.plan[:, None])[:, 0] < best + 0.1).all()
     assert (found.plan.norm(dim=-1) <= 1 + 1e-6).all()
-    assert torch.equal(found.plan, search(planner).plan) and not torch.equal(found.plan, search(planner, seed=1).plan)
+    assert torch.equal(found.plan, search(planner).plan)
+    # The gradient's first start is the plan itself, and a bowl has one bottom.
+    assert isinstance(planner, GradientMPC) or not torch.equal(found.plan, search(planner, seed=1).plan)
     short = search(planner, limit=0.3).plan  # the first goals are now out of reach
     assert (short.norm(dim=-1) <= 0.3 + 1e-6).all() and float(short[0].sum(0).norm()) > 1.2
 

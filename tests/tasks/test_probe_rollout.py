@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from point import Knows, Point
 
 from dynarium.data import Dataset, OnlineSource, make_dataset
 from dynarium.errors import UserError
 from dynarium.tasks import TASKS
 from dynarium.tasks.probe_rollout import ProbeRollout
+from point import Knows, Point
 
 WORLD = Point()
 SMALL = ProbeRollout(train_sequences=300, sequences=200, resamples=200)

@@ -6,7 +6,7 @@ searched at once, each by itself: no number of one depends on another, but for t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -42,6 +42,7 @@ class Search:
         return Search(plan=self.plan[index], elites=None if self.elites is None else self.elites[index])
 
 
+@runtime_checkable
 class Planner(Protocol):
     """Improves a plan."""
 
@@ -314,7 +315,7 @@ def _normal(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) ->
 
 def _best(candidates: Tensor, costs: Tensor, count: int) -> Tensor:
     """Return the cheapest candidates of each problem [b, count, f, a], the cheapest first. What is not a number is dear."""
-    order = costs.nan_to_num(nan=torch.inf).argsort(1, stable=True)[:, :count]
+    order = costs.nan_to_num(nan=torch.inf).argsort(dim=1, stable=True)[:, :count]
     return candidates[torch.arange(len(candidates), device=order.device)[:, None], order]
 
 

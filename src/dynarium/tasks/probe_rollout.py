@@ -50,8 +50,8 @@ class ProbeRollout:
 
     Rows: ``rollout``, and the trivial ``constant`` (the mean training position), ``hold-first`` (the true start),
     ``dead-reckoning`` (the true start and the sum of the actions: no walls), ``linear-actions`` (for each step a linear
-    regression on the true start and the actions until then) and ``pixels-linear`` (a linear map of the very frame whose positions are
-    asked for: it forecasts nothing).
+    regression on the true start and the actions until then) and ``pixels-linear`` (a linear map of the very frame whose
+    positions are asked for: it forecasts nothing).
 
     Attributes:
         dims: Dimensions of the state that are positions, x and y of each dot in turn; ``None``: all.
@@ -202,7 +202,8 @@ class ProbeRollout:
         dims = list(range(n) if self.dims is None else self.dims)
         if len(dims) % 2 or not dims or not all(0 <= k < n for k in dims):
             raise UserError(
-                f"probe-rollout.dims: expected x and y of each dot among the {n} dimensions of the state, got {self.dims or dims}"
+                f"probe-rollout.dims: expected x and y of each dot among the {n} dimensions of the state, "
+                f"got {self.dims or dims}"
             )
         return dims
 
