@@ -6,6 +6,7 @@ from dynarium.reporting import sections
 from dynarium.reporting.html import join, tag
 from dynarium.reporting.page import page
 from dynarium.reporting.runs import read_run
+from dynarium.reporting.scenes import scenes
 from dynarium.reporting.summary import head
 
 
@@ -26,6 +27,7 @@ def write_report(run_directory: Path, out: Path | None = None) -> Path:
     parts = [
         sections.results(run),
         sections.films(run),
+        scenes(run),
         sections.metric_charts(run),
         sections.curves(run),
         sections.latents(run),
@@ -34,6 +36,7 @@ def write_report(run_directory: Path, out: Path | None = None) -> Path:
     titles = {
         "results": "Results",
         "films": "Films",
+        "scenes": "Scenes",
         "settings": "Across settings",
         "training": "Training",
         "latents": "Latent states",

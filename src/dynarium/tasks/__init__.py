@@ -12,6 +12,8 @@ TASKS = Registry(
         "forecast-observations": "dynarium.tasks.forecast_observations:ForecastObservations",
         "segment": "dynarium.tasks.segment:Segment",
         "probe": "dynarium.tasks.probe:Probe",
+        "geometry": "dynarium.tasks.geometry:Geometry",
+        "surprise": "dynarium.tasks.surprise:Surprise",
         "plan": "dynarium.tasks.plan:Plan",
         "probe-rollout": "dynarium.tasks.probe_rollout:ProbeRollout",
     },

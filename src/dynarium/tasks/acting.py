@@ -13,8 +13,8 @@ from dynarium.data.generate import seeded
 from dynarium.errors import UserError
 from dynarium.types import Trajectory
 
-DRAWS = 100
-"""Goals that are drawn for a problem before none is said to be far enough."""
+DRAWS = 200
+"""Pairs of start and goal that are drawn for a problem before none is said to be far enough."""
 
 Policy = Callable[[int, Float[Tensor, "b n"], Int[Tensor, " b"]], Float[Tensor, "b r a"]]
 """From the step, the true states and the numbers of their problems to the next actions: one, or some in advance."""
@@ -105,23 +105,22 @@ def problems_of(
     drawn = world.simulate(parameters, steps + 1, generator)
     if drawn.action is None:
         raise UserError(f"plan: expected a world with actions, got {name}")
-    start = drawn.state[:, 0]
-    goal, found = start.clone(), torch.zeros(n, dtype=torch.bool)
+    start, goal, found = drawn.state[:, 0], drawn.state[:, 0], torch.zeros(n, dtype=torch.bool)
     problems = Problems(world=world, parameters=parameters, start=start, goal=goal, drawn=drawn, dims=dims)
     for _ in range(DRAWS):
-        candidate = start.clone()
-        candidate[:, list(dims)] = world.simulate(parameters, 2, generator).state[:, 0, list(dims)]
-        apart = (candidate - start)[:, list(dims)].norm(dim=-1)
-        good = apart >= distance
+        first, last = (world.simulate(parameters, 2, generator).state[:, 0] for _ in range(2))
+        candidate = first.index_copy(1, torch.tensor(dims), last[:, list(dims)])
+        apart = (candidate - first)[:, list(dims)].norm(dim=-1)
+        good = (apart >= distance) & ~found
         if detour > 1:
-            good &= problems.shortest(start, candidate) >= detour * apart
-        goal = torch.where((good & ~found)[:, None], candidate, goal)
+            good &= problems.shortest(first, candidate) >= detour * apart
+        start, goal = torch.where(good[:, None], first, start), torch.where(good[:, None], candidate, goal)
         found |= good
         if bool(found.all()):
             break
     else:
         raise UserError(f"plan: {name} has too few goals {distance:g} px away with a way {detour:g} times as long")
-    return replace(problems, goal=goal)
+    return replace(problems, start=start, goal=goal)
 
 
 @dataclass(frozen=True, kw_only=True)

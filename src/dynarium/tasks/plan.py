@@ -22,7 +22,7 @@ from dynarium.types import Result, Row
 
 TOLERANCES = (2**0.5 / 65, 4.5 / 65, 16 / 224)
 """How close counts as there, as shares of a frame's side, by the published protocols of two rooms: a mean squared error of a
-coordinate below 1 px of 65 (Sobal et al. 2025), 4.5 px of 65 (Terver et al. 2026), 16 px of 224 (Maes et al. 2026)."""
+coordinate below 1 px of 65 (Sobal et al. 2025), 4.5 px of 65 (arXiv 2602.03604), 16 px of 224 (arXiv 2605.21800)."""
 
 
 @dataclass(frozen=True, kw_only=True)
