@@ -13,26 +13,14 @@ SVG = "{http://www.w3.org/2000/svg}"
 def records():
     found = []
     for noise, source in PANELS:
+        here = {"noise": noise, "source": source}
         for level in (0.5, 1.0, 2.0):
             for seed in range(3):
                 value = (9.0 if noise == "fixed" else 1.0) + 0.1 * seed
-                found.append(
-                    {"method": "vicreg", "noise": noise, "source": source, "level": level, "seed": seed, "value": value}
-                )
-        found.append(
-            {
-                "method": "constant <mean>",
-                "noise": noise,
-                "source": source,
-                "level": 0.5,
-                "value": 9.37,
-                "baseline": True,
-            }
-        )
-    found.append(
-        {"method": "vicreg", "noise": "none", "source": "uniform", "level": 0, "value": 0.7, "standard_error": 0.2}
-    )
-    return found
+                found.append({"method": "vicreg", "level": level, "seed": seed, "value": value} | here)
+        found.append({"method": "constant <mean>", "level": 0.5, "value": 9.37, "baseline": True} | here)
+    clean = {"method": "vicreg", "noise": "none", "source": "uniform", "level": 0, "value": 0.7, "standard_error": 0.2}
+    return [*found, clean]
 
 
 def groups(svg):
@@ -67,7 +55,5 @@ def test_words_are_escaped_and_nothing_is_needed():
     svg = noise_panels(records())
     assert "constant &lt;mean&gt;" in svg and "http" not in svg.replace("http://www.w3.org/2000/svg", "")
     ElementTree.fromstring(noise_panels([]))
-    broken = noise_panels(
-        [*records(), {"method": "vicreg", "noise": "fixed", "source": "uniform", "level": 1, "value": None}]
-    )
-    assert broken == svg
+    broken = {"method": "vicreg", "noise": "fixed", "source": "uniform", "level": 1, "value": None}
+    assert noise_panels([*records(), broken]) == svg

@@ -36,6 +36,10 @@ def table(result, tolerance=1.5):
     return {(r.method, r.metric): r for r in result.rows if r.condition.get("tolerance_px", tolerance) == tolerance}
 
 
+def value(result, method, metric):
+    return next(r.value for r in result.rows if (r.method, r.metric) == (method, metric))
+
+
 def test_who_knows_the_law_comes_to_the_goal(result):
     rows = table(result)
     assert rows["latent", "success_final"].value == 1.0 == rows["true-dynamics", "success_final"].value
@@ -56,9 +60,9 @@ def test_who_knows_the_law_comes_to_the_goal(result):
 
 
 def test_runs_repeat_and_seeds_differ(result):
-    again, other = (task.run(Knows(WORLD), WORLD) for task in (PLAN, replace(PLAN, seed=1)))
+    again, other = (task.run(Knows(WORLD), WORLD) for task in (PLAN, replace(PLAN, seed=1, sequences=2, shown=0)))
     assert [repr(r) for r in result.rows] == [repr(r) for r in again.rows]
-    assert [repr(r) for r in result.rows] != [repr(r) for r in other.rows]
+    assert value(result, "random", "final_distance_px") != value(other, "random", "final_distance_px")
 
 
 def test_a_blind_model_is_no_better_than_chance():
@@ -68,12 +72,12 @@ def test_a_blind_model_is_no_better_than_chance():
 
 @pytest.mark.parametrize(
     "planner",
-    [ICEM(samples=48, elites=6, iterations=3), MPPI(samples=96, iterations=3), GradientMPC(samples=2, iterations=12)],
+    [ICEM(samples=48, elites=6, iterations=3), MPPI(samples=96, iterations=3), GradientMPC(samples=2, iterations=8)],
     ids=["icem", "mppi", "gradient"],
 )
 def test_every_planner_and_cost_comes_to_the_goal(planner):
     for cost, distance in (("sum", "euclidean"), ("last", "squared")):
-        task = replace(PLAN, planner=planner, cost=cost, distance=distance, shown=0, sequences=6)
+        task = replace(PLAN, planner=planner, cost=cost, distance=distance, shown=0, sequences=3)
         result = task.run(Knows(WORLD), WORLD)
         assert table(result)["latent", "success_any"].value == 1.0, (cost, distance)
         assert result.task == f"plan-{type(planner).__name__.lower()}" + ("-last" if cost == "last" else "")
@@ -81,7 +85,15 @@ def test_every_planner_and_cost_comes_to_the_goal(planner):
 
 def test_around_a_wall():
     """Behind the wall the straight line fails; a planner that knows the door passes it."""
-    task = replace(PLAN, horizon=12, steps=20, sequences=8, detour=1.05, shown=0, planner=ICEM(samples=200, elites=20))
+    task = replace(
+        PLAN,
+        horizon=12,
+        steps=16,
+        sequences=6,
+        detour=1.05,
+        shown=0,
+        planner=ICEM(samples=128, elites=12, iterations=4),
+    )
     rows = table(task.run(Knows(WALL), WALL))
     assert rows["straight-line", "success_any"].value < 0.5 < rows["latent", "success_any"].value
     naive = table(task.run(Knows(WORLD), WALL))  # it does not know the wall

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from dynarium.types import SequenceBatch, Video
+from dynarium.types import SequenceBatch
 
 
 @runtime_checkable
@@ -120,12 +120,16 @@ class BoundsLikelihood(Protocol):
 
 @runtime_checkable
 class Imagines(Protocol):
-    """Predicts representations of the future from a representation and actions, without drawing a picture."""
+    """Predicts its own encodings under actions, without decoding anything."""
 
-    def embed(self, video: Video) -> Float[Tensor, "b t d"]:
-        """Return the true encodings of all frames."""
+    def embed(self, video: Shaped[Tensor, "b t c h w"]) -> Float[Tensor, "b t d"]:
+        """Return the encodings of frames as they were seen."""
         ...
 
     def imagine(self, start: Float[Tensor, "b d"], action: Shaped[Tensor, "b f a"]) -> Float[Tensor, "b f d"]:
-        """Return the open-loop latents that follow ``start``, one for each action."""
+        """Return the open-loop encodings after each action, from the encoding ``start``.
+
+        Actions are those of the data; the model normalises them. Unlike other answers this one lets gradients through, for
+        planners that follow them.
+        """
         ...

@@ -135,14 +135,9 @@ def _panel(
         parts.append(tag("text", y_label, x=14, y=middle, text_anchor="middle", transform=turned, class_="soft"))
     drawn = [_drawn(c, i, method in trivial, horizontal, vertical) for i, (method, c) in enumerate(curves.items())]
     # An inner picture shows nothing beyond its frame: what is above the limit is cut.
-    frame = {
-        "x": left,
-        "y": 30.0,
-        "width": WIDTH - left,
-        "height": bottom - 24,
-        "viewBox": f"{left} 30 {WIDTH - left} {bottom - 24}",
-    }
-    parts.append(tag("svg", *drawn, **frame))
+    width, height = WIDTH - left, bottom - 24
+    view = f"{left:g} 30 {width:g} {height:g}"
+    parts.append(tag("svg", *drawn, x=left, y=30.0, width=width, height=height, viewBox=view))
     return join(*parts)
 
 
