@@ -1,6 +1,7 @@
 """Planning: a model that knows the law reaches its goals, one that sees nothing does not; walls; counts; repetition."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -112,6 +113,8 @@ def test_problems_are_as_asked():
     shortest = round_the_wall.shortest(round_the_wall.start, round_the_wall.goal)
     assert (shortest >= 1.2 * round_the_wall.distance(round_the_wall.start)).all()
     assert not torch.equal(problems(split="val").start, problems().start)
+    assert 1.5 < problems().limit < 2.0  # the longest that was drawn; a world may name it
+    assert replace(problems(), world=SimpleNamespace(max_action=2.45)).limit == 2.45
 
 
 def test_how_many_are_imagined_at_once_changes_nothing():

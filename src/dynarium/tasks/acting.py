@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dynarium.data.generate import seeded
 from dynarium.errors import UserError
+from dynarium.tasks.origin import as_of
 from dynarium.types import Trajectory
 
 DRAWS = 200
@@ -72,9 +73,18 @@ class Problems:
         return (state[..., list(self.dims)] - goal).norm(dim=-1)
 
     def shortest(self, start: Float[Tensor, "b n"], goal: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
-        """Return the length of the shortest way from state to state; NaN where the world does not know it."""
-        known = getattr(self.world, "shortest_path", None)
-        return start.new_full(start.shape[:1], math.nan) if known is None else known(start, goal, self.parameters)
+        """Return the length of the shortest way from place to place; NaN where the world does not know it."""
+        known, dims = getattr(self.world, "shortest_path", None), list(self.dims)
+        if known is None:
+            return start.new_full(start.shape[:1], math.nan)
+        return known(start[:, dims], goal[:, dims], self.parameters)
+
+    @property
+    def limit(self) -> float:
+        """Length of the longest action: the world's ``max_action`` or ``max_step``, or else the longest that it drew."""
+        assert self.drawn.action is not None
+        named = [getattr(self.world, name, None) for name in ("max_action", "max_step")]
+        return float(next((x for x in named if x), self.drawn.action.norm(dim=-1).max()))
 
 
 def problems_of(
@@ -96,6 +106,7 @@ def problems_of(
         UserError: The world has no ``transition``, no actions, or no such goals.
     """
     name = type(world).__name__
+    world = as_of(world, split)
     if not callable(getattr(world, "transition", None)):
         raise UserError(f"plan: expected a world that can be acted in (with transition), got {name}")
     if detour > 1 and not callable(getattr(world, "shortest_path", None)):

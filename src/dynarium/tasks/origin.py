@@ -41,7 +41,7 @@ def sequences_of(
         return
     source = origin if isinstance(origin, OnlineSource) else None
     world, seed, device = (origin, 0, "cpu") if source is None else (source.world, source.seed, source.device)
-    assert isinstance(world, System)
+    world = as_of(world, split)
     steps = world.steps if source is None else source.steps
     sequences = MADE if sequences is None else sequences
     for block in range(-(-sequences // BLOCK)):
@@ -56,6 +56,11 @@ def sequences_of(
         count = min(BLOCK, sequences - block * BLOCK)
         for chosen in torch.arange(count).split(batch_size):
             yield batch.select(chosen)
+
+
+def as_of(world: Any, split: str) -> Any:
+    """Return a world as it makes a split: some show pictures in one that they do not in another."""
+    return world.of_split(split) if hasattr(world, "of_split") else world
 
 
 def world_of(origin: Origin, task: str) -> System:

@@ -50,7 +50,7 @@ class Plan:
         cost: Latent distance to the goal: the ``sum`` over the horizon, or at the ``last`` step.
         distance: ``squared``: the mean squared difference of two latents; ``euclidean``: its root.
         warm: A search starts from the last one's plan, shifted.
-        max_norm: Length of the longest action; ``None``: that of the world's own.
+        max_norm: Length of the longest action; ``None``: the world's ``max_action`` or ``max_step``, or the longest drawn.
         tolerances: In pixels; ``None``: the published ones, at the scale of the frames.
         stop: End an episode within so many pixels of the goal; ``None``: it goes on, and has to stay there.
         apart: Least distance of start and goal in pixels.
@@ -125,9 +125,7 @@ class Plan:
             seed=self.seed,
             split=self.split,
         )
-        assert problems.drawn.action is not None
-        longest = float(problems.drawn.action.norm(dim=-1).max())
-        limit = longest if self.max_norm is None else self.max_norm
+        limit = problems.limit if self.max_norm is None else self.max_norm
         side = problems.frames(problems.start[:1], torch.zeros(1, dtype=torch.int64), 0).shape[-1]
         options = {"horizon": self.horizon, "replan": self.replan, "limit": limit, "warm": self.warm, "seed": self.seed}
         known = latent_costs(model, problems, over=self.cost, distance=self.distance, memory=self.memory)
