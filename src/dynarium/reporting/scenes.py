@@ -43,7 +43,7 @@ def scenes(run: RunRecord) -> Html | None:
         film = scene_film(scene[:MOST], _points(record))
         content.append(tag("h3", words(record.task).capitalize()))
         content.append(_legend([name for name in LEGEND if name in record.examples]))
-        content.append(animated({words(record.task): film}, None, "", fps=5, cell=SIDE))
+        content.append(animated({words(record.task): film}, None, "", fps=5, size=SIDE))
     return section("scenes", "Scenes", *content) if content else None
 
 

@@ -79,6 +79,13 @@ class Problems:
             return start.new_full(start.shape[:1], math.nan)
         return known(start[:, dims], goal[:, dims], self.parameters)
 
+    def way(self, state: Float[Tensor, "b n"], which: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Return the length of the shortest way from states to their goals; the distance where the world does not know it."""
+        known, dims = getattr(self.world, "shortest_path", None), list(self.dims)
+        if known is None:
+            return self.distance(state, which)
+        return known(state[:, dims], self.goal[which][:, dims], self.parameters[which])
+
     @property
     def limit(self) -> float:
         """Length of the longest action: the world's ``max_action`` or ``max_step``, or else the longest that it drew."""

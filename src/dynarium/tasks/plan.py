@@ -39,8 +39,9 @@ class Plan:
     ``imagined_steps``, the price: the steps that a planner imagines in an episode. Published numbers differ in tolerance,
     horizon and budget: the settings stand beside every number.
 
-    Rows: ``latent`` (the model), ``true-dynamics`` (a bound: the same planner, which knows the true law, state and goal), and
-    the trivial ``random`` and ``straight-line`` (which knows both positions and no walls).
+    Rows: ``latent`` (the model), ``true-dynamics`` (a bound: the same planner, which knows the true law, state and goal, and
+    the shortest ways where the world does), and the trivial ``random`` and ``straight-line`` (which knows both positions and
+    no walls).
 
     Attributes:
         planner: ``CEM``, ``ICEM``, ``MPPI`` or ``GradientMPC``.

@@ -59,7 +59,10 @@ def latent_costs(
 
 
 def true_costs(problems: Problems, *, over: Over) -> Costs:
-    """Return the cost of candidates under the true law: squared distances to the goal in pixels."""
+    """Return the cost of candidates under the true law: the squared length of the shortest way left to the goal.
+
+    Where the world does not know its shortest ways, the squared distance.
+    """
 
     def costs(step: int, state: Tensor, which: Tensor) -> Cost:
         del step  # the law does not change
@@ -70,7 +73,7 @@ def true_costs(problems: Problems, *, over: Over) -> Costs:
             x, flat, parts = state.repeat_interleave(s, 0), candidates.flatten(0, 1).to(state.dtype), []
             for t in range(f):
                 x = problems.world.transition(x, flat[:, t], problems.parameters[of])
-                parts.append(problems.distance(x, of).square())
+                parts.append(problems.way(x, of).square())
             total = torch.stack(parts, 1).sum(1) if over == "sum" else parts[-1]
             return total.unflatten(0, (b, s)).to(candidates.dtype)
 
