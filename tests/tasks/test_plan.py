@@ -10,7 +10,7 @@ from dynarium.data import Dataset, make_dataset
 from dynarium.errors import UserError
 from dynarium.metrics.intervals import wilson
 from dynarium.tasks import TASKS
-from dynarium.tasks.acting import act, problems_of
+from dynarium.tasks.acting import Ways, act, problems_of
 from dynarium.tasks.plan import TOLERANCES, Plan
 from dynarium.tasks.planners import CEM, ICEM, MPPI, GradientMPC
 from dynarium.tasks.policies import Searching, latent_costs, straight_policy
@@ -119,6 +119,19 @@ def test_problems_are_as_asked():
     assert not torch.equal(problems(split="val").start, problems().start)
     assert 1.5 < problems().limit < 2.0  # the longest that was drawn; a world may name it
     assert replace(problems(), world=SimpleNamespace(max_action=2.45)).limit == 2.45
+
+
+def test_ways_are_the_shortest_ones_but_for_a_pixel():
+    these = problems(WALL, n=40)
+    state = problems(WALL, n=40, seed=1).start
+    which = torch.arange(40)
+    ways = Ways(these)
+    exact, near = WALL.shortest_path(state, these.goal, these.parameters), ways(state, which)
+    straight = these.distance(state) == exact
+    assert 5 < int(straight.sum()) < 35
+    assert float((near - exact).abs().max()) < 0.75 and torch.equal(near, ways(state, which))
+    assert float((near - exact)[straight & (near == these.distance(state))].abs().max()) == 0
+    assert int(ways.known.sum()) == 40
 
 
 def test_how_many_are_imagined_at_once_changes_nothing():

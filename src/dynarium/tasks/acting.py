@@ -79,13 +79,6 @@ class Problems:
             return start.new_full(start.shape[:1], math.nan)
         return known(start[:, dims], goal[:, dims], self.parameters)
 
-    def way(self, state: Float[Tensor, "b n"], which: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """Return the length of the shortest way from states to their goals; the distance where the world does not know it."""
-        known, dims = getattr(self.world, "shortest_path", None), list(self.dims)
-        if known is None:
-            return self.distance(state, which)
-        return known(state[:, dims], self.goal[which][:, dims], self.parameters[which])
-
     @property
     def limit(self) -> float:
         """Length of the longest action: the world's ``max_action`` or ``max_step``, or else the longest that it drew."""
@@ -156,6 +149,40 @@ class Episodes:
         """Return the length of the way up to every step, in the plane."""
         moves = self.state[..., list(dims)].diff(dim=1).norm(dim=-1)
         return torch.cat([torch.zeros_like(moves[:, :1]), moves.cumsum(1)], 1)
+
+
+class Ways:
+    """How long the shortest ways to the goals are, remembered for each pixel, as a planner asks for millions of them.
+
+    Where the goal can be seen from the middle of a state's pixel, its distance, exact; else the way from that middle. Where the
+    world does not know its shortest ways, the distance.
+    """
+
+    def __init__(self, problems: Problems) -> None:
+        one = torch.zeros(1, dtype=torch.int64)
+        side = max(problems.frames(problems.start[:1], one, 0).shape[-2:])
+        self.problems, self.side = problems, side
+        self.length = torch.zeros(len(problems.goal), side, side, dtype=torch.float64)
+        self.known = torch.zeros_like(self.length, dtype=torch.bool)
+
+    def __call__(self, state: Float[Tensor, "m n"], which: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
+        """Return the lengths from states to the goals of their problems."""
+        problems, dims = self.problems, list(self.problems.dims)
+        distance = problems.distance(state, which)
+        ask = getattr(problems.world, "shortest_path", None)
+        if ask is None:
+            return distance
+        x, y = state[:, dims].round().long().clamp(0, self.side - 1).unbind(1)
+        new = ~self.known[which, y, x]
+        problem, row, column = torch.stack([which, y, x], 1)[new].unique(dim=0).unbind(1)
+        if len(problem):
+            middle, goal = torch.stack([column, row], 1).to(state.dtype), problems.goal[problem][:, dims]
+            length = ask(middle, goal, problems.parameters[problem])
+            seen = length <= (middle - goal).norm(dim=1) + 1e-6
+            self.length[problem, row, column] = torch.where(seen, 0.0, length)
+            self.known[problem, row, column] = True
+        around = self.length[which, y, x]
+        return torch.where(around > 0, around, distance)
 
 
 def act(problems: Problems, policy: Policy, steps: int, *, stop: float | None = None) -> Episodes:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dynarium.tasks.acting import Policy, Problems
+from dynarium.tasks.acting import Policy, Problems, Ways
 from dynarium.tasks.common import device_of
 from dynarium.tasks.planners import Cost, Planner, Search, capped
 
@@ -63,6 +63,7 @@ def true_costs(problems: Problems, *, over: Over) -> Costs:
 
     Where the world does not know its shortest ways, the squared distance.
     """
+    ways = Ways(problems)
 
     def costs(step: int, state: Tensor, which: Tensor) -> Cost:
         del step  # the law does not change
@@ -73,7 +74,7 @@ def true_costs(problems: Problems, *, over: Over) -> Costs:
             x, flat, parts = state.repeat_interleave(s, 0), candidates.flatten(0, 1).to(state.dtype), []
             for t in range(f):
                 x = problems.world.transition(x, flat[:, t], problems.parameters[of])
-                parts.append(problems.way(x, of).square())
+                parts.append(ways(x, of).square())
             total = torch.stack(parts, 1).sum(1) if over == "sum" else parts[-1]
             return total.unflatten(0, (b, s)).to(candidates.dtype)
 
