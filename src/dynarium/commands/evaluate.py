@@ -22,7 +22,21 @@ class Options:
     run: Annotated[Path, tyro.conf.Positional]
     """Directory of the run."""
     task: tuple[
-        Literal["impute", "generate", "forecast", "forecast-observations", "probe", "segment", "elbo"], ...
+        Literal[
+            "impute",
+            "generate",
+            "elbo",
+            "forecast",
+            "forecast-observations",
+            "geometry",
+            "plan",
+            "probe",
+            "probe-rollout",
+            "segment",
+            "select-modes",
+            "surprise",
+        ],
+        ...,
     ] = ()
     """Questions to ask; default: those of the recipe."""
     data: Path | None = None

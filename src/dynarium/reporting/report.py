@@ -9,6 +9,7 @@ from dynarium.reporting.html import join, tag
 from dynarium.reporting.page import page
 from dynarium.reporting.rows import record_of
 from dynarium.reporting.runs import read_run
+from dynarium.reporting.scenes import scenes
 from dynarium.reporting.summary import head
 
 
@@ -32,6 +33,7 @@ def write_report(run_directory: Path, out: Path | None = None, paper: Sequence[A
         sections.films(run),
         sections.vector_field(run),
         sections.metric_charts(run, [record_of(row) for row in paper]),
+        scenes(run),
         sections.curves(run),
         sections.latents(run),
         sections.configuration(run),
@@ -40,6 +42,7 @@ def write_report(run_directory: Path, out: Path | None = None, paper: Sequence[A
         "results": "Results",
         "films": "Films",
         "field": "Vector field",
+        "scenes": "Scenes",
         "settings": "Across settings",
         "training": "Training",
         "latents": "Latent states",

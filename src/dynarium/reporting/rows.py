@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 Kind = Literal["model", "bound", "baseline"]
 
-BOUNDS = ("reconstruction", "data", "true-model", "fitted")
+BOUNDS = ("reconstruction", "data", "true-model", "true-dynamics", "fitted")
 """Methods that see what the others must infer, or are the truth itself: bounds, never counted as the model's best."""
 
 HIGHER_IS_BETTER = frozenset(
-    ["accuracy", "r2", "ssim", "psnr", "elbo", "likelihood", "correlation", "success", "reward", "valid"]
+    ["accuracy", "auc", "r2", "ssim", "psnr", "elbo", "likelihood", "correlation", "success", "reward", "valid"]
 )
 """Words in a metric's name that say that more is better; of every other metric less is better."""
 

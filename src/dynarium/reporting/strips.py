@@ -100,12 +100,13 @@ def animated(
     observed: Bool[np.ndarray, "b t"] | None,
     hidden: str,
     fps: float | int = 8,
+    size: int = 84,
 ) -> Html:
     """Make one looping picture of all films: a row for each film, a column for each sequence, all in step.
 
     Frames that the model had to infer have an amber border; those that were not ``observed`` are hatched.
 
-    Readers who ask their system for less motion see the last frame instead.
+    Readers who ask their system for less motion see the last frame instead. A sequence is ``size`` wide on the page.
     """
     first = next(iter(films.values()))
     count, steps, height, width, _ = first.shape
@@ -130,7 +131,7 @@ def animated(
     moving, still = _webp(frames, fps), _webp(frames[-1:], fps)
     labels = [tag("div", LABELS.get(name, name), class_="film-label") for name in films]
     alt = f"Animation of {count} sequences: {', '.join(LABELS.get(n, n) for n in films)}"
-    image = tag("img", src=data_uri(moving, "image/webp"), alt=alt, class_="pixels", width=count * 84)
+    image = tag("img", src=data_uri(moving, "image/webp"), alt=alt, class_="pixels", width=count * size)
     calm = tag("source", media="(prefers-reduced-motion: reduce)", srcset=data_uri(still, "image/webp"))
     return tag("div", tag("div", *labels, class_="film-labels"), tag("picture", calm, image), class_="films")
 

@@ -14,6 +14,10 @@ TASKS = Registry(
         "segment": "dynarium.tasks.segment:Segment",
         "select-modes": "dynarium.tasks.select_modes:SelectModes",
         "probe": "dynarium.tasks.probe:Probe",
+        "geometry": "dynarium.tasks.geometry:Geometry",
+        "surprise": "dynarium.tasks.surprise:Surprise",
+        "plan": "dynarium.tasks.plan:Plan",
+        "probe-rollout": "dynarium.tasks.probe_rollout:ProbeRollout",
     },
 )
 
