@@ -22,7 +22,8 @@ class Options:
     run: Annotated[Path, tyro.conf.Positional]
     """Directory of the run."""
     task: tuple[
-        Literal["impute", "generate", "forecast", "forecast-observations", "probe", "segment", "elbo"], ...
+        Literal["impute", "generate", "forecast", "forecast-observations", "probe", "segment", "select-modes", "elbo"],
+        ...,
     ] = ()
     """Questions to ask; default: those of the recipe."""
     data: Path | None = None
