@@ -264,7 +264,7 @@ def find_run(experiment: Experiment[Any, Any], runs: Path) -> Path | None:
 
 def _fits(fitted: Any, model: Any) -> bool:
     """Return whether two model configurations agree in all but what the data fill in."""
-    filled = {"frame", "control", "observation"}
+    filled = {"frame", "control", "observation", "position"}
     return {k: v for k, v in vars(fitted).items() if k not in filled} == {
         k: v for k, v in vars(model).items() if k not in filled
     }

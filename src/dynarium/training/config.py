@@ -20,6 +20,8 @@ class TrainingConfig:
         clip_norm: Clip the gradient to this norm; ``None``: do not clip.
         ema: Decay of an exponential moving average of the weights, which is then validated and kept as best.
         precision: ``auto`` times a step in float32 and in bfloat16 autocast on the first batch and takes the faster one.
+        keep: What the checkpoint ``best`` holds: the weights of the ``best`` validation, or the ``last`` ones, where losses of
+            different steps cannot be compared (a collapsed latent space is easy to predict).
         validate_every: Steps between validations.
         checkpoint_every: Steps between checkpoints.
         log_every: Steps between lines of ``metrics.jsonl``; each holds means over these steps.
@@ -38,6 +40,7 @@ class TrainingConfig:
     clip_norm: float | None = 10.0
     ema: float | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    keep: Literal["best", "last"] = "best"
     validate_every: int = 500
     checkpoint_every: int = 500
     log_every: int = 50

@@ -301,7 +301,7 @@ class Trainer:
         state = self.state.values
         better = means["loss"] < state["best"]
         state["best"], state["waited"] = (means["loss"], 0) if better else (state["best"], state["waited"] + 1)
-        if better:
+        if better and self.config.keep == "best":
             self._save_best(means["loss"])
         return means["loss"]
 
@@ -315,7 +315,7 @@ class Trainer:
     def _checkpoint(self) -> None:
         """Save everything that continuing bit by bit needs."""
         state = self.state.values
-        if self.val is None:
+        if self.val is None or self.config.keep == "last":
             self._save_best(None)
         if self.accelerator.num_processes == 1:
             write_checkpoint(self.run.checkpoints / "last", self._write_last)
