@@ -24,6 +24,18 @@ RECIPES = Registry(
     "recipe",
     {
         "ae-rnn-fraccaro2017": "dynarium.recipes.kvae_baselines:ae_rnn_fraccaro2017",
+        "dots-contrast": "dynarium.recipes.jepa:dots_contrast",
+        "dots-idm": "dynarium.recipes.jepa:dots_idm",
+        "dots-pldm": "dynarium.recipes.jepa:dots_pldm",
+        "dots-random": "dynarium.recipes.jepa:dots_random",
+        "dots-reconstruction": "dynarium.recipes.jepa:dots_reconstruction",
+        "dots-rssm": "dynarium.recipes.jepa:dots_rssm",
+        "dots-sigreg": "dynarium.recipes.jepa:dots_sigreg",
+        "dots-simclr": "dynarium.recipes.jepa:dots_simclr",
+        "dots-supervised": "dynarium.recipes.jepa:dots_supervised",
+        "dots-vicreg": "dynarium.recipes.jepa:dots_vicreg",
+        "rooms-pldm": "dynarium.recipes.rooms:rooms_pldm",
+        "rooms-pldm-no-idm": "dynarium.recipes.rooms:rooms_pldm_no_idm",
         "kvae-demo": "dynarium.recipes.kvae:kvae_demo",
         "kvae-fraccaro2017": "dynarium.recipes.kvae:kvae_fraccaro2017",
         "kvae-gravity": "dynarium.recipes.kvae:kvae_gravity",
@@ -70,9 +82,13 @@ PAPERS = Registry(
 )
 """Recipe -> the rows its paper printed, with the method, metric and condition names of our own rows."""
 
+STUDIES = Registry("study", {"jepa-slow-features": "dynarium.recipes.jepa_slow_features:JEPASlowFeatures"})
+"""Studies: many experiments, one figure."""
+
 __all__ = [
     "PAPERS",
     "RECIPES",
+    "STUDIES",
     "DataConfig",
     "Experiment",
     "Run",
