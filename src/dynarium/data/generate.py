@@ -1,13 +1,10 @@
 """Making datasets of worlds, on this machine's cores or on a cluster; the bytes are the same everywhere."""
 
 import hashlib
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial as partially
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,11 +14,10 @@ from dynarium.data.dataset import Dataset
 from dynarium.data.schema import BLOCK
 from dynarium.data.writer import Shard, begin, blocks_of, finish, plan_shards, shard_size_for, write_shard
 from dynarium.errors import RunError, UserError
+from dynarium.parallel import Backend, cluster, run_jobs
 from dynarium.systems import System
 from dynarium.systems.multitask import MultiTask
 from dynarium.types import Trajectory
-
-Backend = Literal["loky", "dask", "ray"]
 
 
 def seeded(*parts: int | str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -142,10 +138,11 @@ def make_dataset(
     directory = Path(directory).absolute()
     shards = plan_shards(sizes, shard_size)
     done = 0
-    with _cluster(backend, workers, scheduler), warnings.catch_warnings():
+    with cluster(backend, workers, scheduler), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "[0-9]+ tasks which were still being processed")  # joblib's, at Ctrl-C
         partial = begin(directory, settings, force=force)
-        for made in _run(world, partial, shards, steps, seed, workers, backend):
+        jobs = [partially(make_shard, world, partial, shard, steps, seed) for shard in shards]
+        for made in run_jobs(jobs, workers, backend):
             done += made
             if progress is not None:
                 progress(done, total)
@@ -161,66 +158,3 @@ def make_dataset(
         gain=getattr(world, "gain", None),
     )
     return Dataset(directory)
-
-
-def _run(
-    world: System,
-    partial: Path,
-    shards: list[Shard],
-    steps: int,
-    seed: int,
-    workers: int,
-    backend: Backend,
-) -> Iterator[int]:
-    """Make the shards, in whatever processes the backend has, and yield their sizes as they are done."""
-    if backend == "loky" and (workers == 1 or len(shards) == 1):
-        for shard in shards:
-            yield make_shard(world, partial, shard, steps, seed)
-        return
-    import joblib
-
-    # Ray's backend cannot hand results over one by one.
-    order = "list" if backend == "ray" else "generator_unordered"
-    with joblib.parallel_config(backend=backend, n_jobs=workers):
-        jobs = (joblib.delayed(make_shard)(world, partial, shard, steps, seed) for shard in shards)
-        yield from joblib.Parallel(return_as=order)(jobs)  # pyright: ignore[reportReturnType]
-
-
-def _cluster(backend: Backend, workers: int, scheduler: str | None) -> AbstractContextManager[object]:
-    """Connect to the cluster of a backend, or start a local one.
-
-    Raises:
-        UserError: The backend's package is not installed, or its scheduler does not answer.
-    """
-    try:
-        if backend == "dask":
-            from distributed import Client
-
-            if scheduler is None:
-                with _deaf_to_ctrl_c():
-                    return Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
-            return Client(scheduler, timeout=20)
-        if backend == "ray":
-            import ray  # pyright: ignore[reportMissingImports]
-            from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
-
-            ray.init(address=scheduler, num_cpus=None if scheduler else workers)
-            register_ray()
-    except ImportError:
-        raise UserError(f"--backend {backend} needs a package: pip install 'dynarium[{backend}]'") from None
-    except OSError as error:
-        raise UserError(f"--scheduler {scheduler}: no answer ({error})") from None
-    return nullcontext()
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Start processes that leave Ctrl-C to this one, which ends them quietly."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, old)
