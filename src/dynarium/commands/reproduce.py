@@ -1,15 +1,17 @@
-"""``dynarium reproduce``: run a paper's experiment and print its numbers beside ours."""
+"""``dynarium reproduce``: run a paper's experiment, or a study of many, and print its numbers beside ours."""
 
-import json
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from dynarium.commands.parse import parse
+from dynarium.errors import UserError
+from dynarium.parallel import Backend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +20,12 @@ class Options:
 
     Where a paper printed nothing comparable, ours alone is printed. A seed whose results are in the results folder already
     is not run again (--force runs it); an interrupted one goes on from its last checkpoint. Dotted options override the
-    recipe as in ``dynarium train``.
+    recipe as in ``dynarium train``. A study (jepa-slow-features) is run the same way, condition by condition, and may be
+    narrowed down: --methods vicreg contrast --noise fixed-uniform --levels 0 1.
     """
 
     recipe: Annotated[str, tyro.conf.Positional]
-    """The recipe, e.g. kvae-fraccaro2017."""
+    """The recipe, e.g. kvae-fraccaro2017, or a study, e.g. jepa-slow-features."""
     tier: str | None = None
     """A size of the recipe, e.g. cpu or paper, where it has several; its default when left out."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -31,68 +34,92 @@ class Options:
     """Folder of the results: one JSON file a seed, in a folder named after the recipe (and tier)."""
     runs: Path = Path("runs")
     """Folder of the run directories."""
+    workers: int = 1
+    """Trainings at a time, each in a process of its own."""
+    backend: Backend = "loky"
+    """Where the processes are: on this machine, or on a cluster that shares the file system."""
+    scheduler: str | None = None
+    """Address of the cluster; without it a local one is started."""
     force: bool = False
     """Run seeds again that have results."""
 
 
 def reproduce(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium reproduce``."""
-    options, dotted = parse(Options, arguments, prog, allow_unknown=True)
+    options, rest = parse(Options, arguments, prog, allow_unknown=True)
+    if options.workers < 1:
+        raise UserError(f"--workers: expected at least 1, got {options.workers}")
 
+    from dynarium.recipes import STUDIES
+
+    run: dict[str, Any] = {"runs": options.runs, "workers": options.workers, "force": options.force}
+    run |= {"backend": options.backend, "scheduler": options.scheduler}
+    if options.recipe in STUDIES:
+        _reproduce_study(options, rest, prog, run)
+    else:
+        _reproduce_recipe(options, rest, prog, run)
+
+
+def _reproduce_recipe(options: Options, dotted: Sequence[str], prog: str, run: dict[str, Any]) -> None:
     from dynarium import config
     from dynarium.recipes import experiment_of, paper_of
-
-    base = config.resolve(experiment_of(options.recipe, tier=options.tier), arguments=dotted, prog=prog)
-    records = []
-    for seed in options.seeds:
-        file = options.out / base.name / f"seed-{seed}.json"
-        if options.force or not file.exists():
-            experiment = replace(base, training=replace(base.training, seed=seed))
-            record = _run(experiment, seed, options.runs, paper_of(options.recipe))
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(".partial")
-            partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            partial.replace(file)
-        records.append(json.loads(file.read_text(encoding="utf-8")))
-    _print(base.name, records)
-
-
-def _run(experiment: Any, seed: int, runs: Path, paper: Sequence[Any]) -> dict[str, Any]:
-    from dynarium.recipes import find_run, train
-    from dynarium.training import here
-
-    run = train(experiment, runs=runs, resume=find_run(experiment, runs))
-    start, rows = time.time(), []
-    for task in experiment.tasks:
-        result = task.run(run.model, run.dataset)
-        run.files.write_result(result, dataset=str(run.dataset.directory), split=task.split, checkpoint=run.checkpoint)
-        rows += [asdict(row) | {"task": result.task} for row in result.rows]
-    trained = run.files.read_environment()
-    return {
-        "recipe": experiment.name,
-        "seed": seed,
-        "commit": trained.get("commit"),
-        "versions": trained.get("versions"),
-        "hardware": trained.get("hardware"),
-        "precision": trained.get("precision"),
-        "evaluated": here()["commit"],
-        "data": run.dataset.schema.content_hash,
-        "training_seconds": run.files.read_metrics()[-1]["seconds"],
-        "evaluation_seconds": round(time.time() - start, 1),
-        "rows": rows,
-        "paper": [asdict(row) | {"standard_error": None} for row in paper],
-    }
-
-
-def _print(recipe: str, records: list[dict[str, Any]]) -> None:
+    from dynarium.recipes.study import Cell, run_cells
     from dynarium.reporting.results_page import pooled
     from dynarium.reporting.tables import paper_table, print_table, result_tables
 
+    base = config.resolve(experiment_of(options.recipe, tier=options.tier), arguments=dotted, prog=prog)
+    paper = paper_of(options.recipe)
+    seeds = [replace(base, training=replace(base.training, seed=seed)) for seed in options.seeds]
+    cells = [Cell(experiment=experiment, condition={}, paper=paper) for experiment in seeds]
+    records = run_cells(cells, options.out / base.name, **run)
     if any(record["paper"] for record in records):
-        print_table(paper_table(recipe, records))
+        print_table(paper_table(base.name, records))
         return
     rows = pooled(records)
     for task in dict.fromkeys(row["task"] for row in rows):
         over = f"{len(records)} seeds" if len(records) > 1 else "sequences"
         for table in result_tables(task, [row for row in rows if row["task"] == task], over=over):
             print_table(table)
+
+
+def _reproduce_study(options: Options, rest: Sequence[str], prog: str, run: dict[str, Any]) -> None:
+    """Run what is missing of a study; print its table and its claims, and draw its figure."""
+    from dynarium.recipes import STUDIES
+    from dynarium.recipes.study import cells_of, run_cells
+    from dynarium.reporting.noise_panels import noise_panels
+    from dynarium.reporting.study_tables import claims_table, level_tables
+    from dynarium.reporting.tables import print_table
+
+    words = [*rest, "--tier", options.tier] if options.tier else list(rest)
+    study = parse(STUDIES[options.recipe], words, prog)
+    cells = cells_of(study, options.seeds)
+    if not cells:
+        raise UserError(f"{study.name}: nothing to run: no method has that noise at that level")
+    out = options.out / study.name
+    missing = sum(options.force or not (out / cell.file).exists() for cell in cells)
+    print(f"{study.name}: {len(cells)} trainings, {missing} of them to run", file=sys.stderr, flush=True)
+    done = _counter(missing)
+    records = run_cells(cells, out, metrics=study.metrics, quiet=True, done=done, **run)
+    points = study.points(records)
+    for table in level_tables(study.name, points):
+        print_table(table)
+    print_table(claims_table(study.name, study.claims(records)))
+    figure = out / "panels.svg"
+    partial = figure.with_suffix(".partial")
+    partial.write_text(noise_panels(points) + "\n", encoding="utf-8")
+    partial.replace(figure)
+    print(f"figure: {figure}")
+
+
+def _counter(missing: int) -> Callable[[Any, str], None]:
+    """Return what says after each training how many are done and how long the others will take."""
+    began, count = time.monotonic(), 0
+
+    def done(cell: Any, problem: str) -> None:
+        nonlocal count
+        count += 1
+        left = (time.monotonic() - began) / count * (missing - count) / 60
+        said = f"{count}/{missing} {cell.experiment.name} seed {cell.experiment.training.seed}"
+        print(f"{said}: {problem or 'done'}; about {left:.0f} min left", file=sys.stderr, flush=True)
+
+    return done
