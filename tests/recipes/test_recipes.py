@@ -41,6 +41,9 @@ QUICK += ("--training.precision", "float32")
 BY_EM = ("--data.steps", "160", "--model.em.iterations", "2", "--model.em.restarts", "1")
 """What makes the preparation of a model short."""
 
+PLANNED = ("--plan.horizon", "2", "--plan.replan", "1", "--plan.steps", "2", "--plan.probed", "0", "--plan.shown", "0")
+"""What makes planning short."""
+
 
 def read(file):
     return yaml.safe_load(Path(file).read_text())  # JSON is YAML
@@ -63,12 +66,17 @@ def test_smoke(recipe, capsys):
     experiment = experiment_of(recipe)
     sized = SEVERAL_TASKS if isinstance(experiment.world, MultiTask) else TINY
     trivial = {"blank", "hold-last"}
+    asked_for = []
     if isinstance(experiment.model, SLDSConfig):
         sized, trivial = (*TINY, *BY_EM), {"majority", "hold-last"}
+    if recipe.startswith("dots-"):
+        trivial = {"constant", "hold-first"}
+    if recipe.startswith("rooms-"):
+        trivial, asked_for = {"constant", "straight-line"}, PLANNED
     assert main(["train", recipe, *sized, *QUICK]) == 0
     run = f"runs/{newest()}"
     assert capsys.readouterr().out.strip() == f"run: {run}"
-    assert main(["evaluate", run, "--sequences", "48" if sized is SEVERAL_TASKS else "6"]) == 0
+    assert main(["evaluate", run, "--sequences", "48" if sized is SEVERAL_TASKS else "6", *asked_for]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in trivial)
     assert main(["report", run]) == 0
