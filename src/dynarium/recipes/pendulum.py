@@ -25,11 +25,12 @@ def pendulum_kvae() -> Experiment[KVAEConfig, Ode]:
     """Fraccaro, Kamronn, Paquet & Winther (2017), section 5.2: the Kalman VAE's evidence bound on a driven pendulum.
 
     Kalman VAE (a in 2 dimensions, z in 4, 3 matrices mixed by an LSTM that is frozen for 500 steps) on ``pendulum-16x16``,
-    with its torque as the action. The bound itself is trained (reconstruction weight 1, not the 0.3 of the imputations). Data, batch, steps, optimiser, convolutions and pixel variance are those of ``pendulum_dkf`` and ``pendulum_dks``. Learning
-    rates 1e-3 and 3e-3 were compared, once each, by the validation bound after 1,500 steps: 55.6 and 57.2 nats a frame; for
-    all three models the larger one was better, and none larger was tried. The data of the paper are not published and its
-    numbers belong to other frames: no value is expected. Command: ``dynarium reproduce pendulum-kvae --seeds 0 1 2``; about
-    2 minutes a seed on one free core, 5 to 15 on a busy one.
+    with its torque as the action. The bound itself is trained: reconstruction weight 1, not the 0.3 of the imputations.
+    Data, batch, steps, optimiser, convolutions and pixel variance are those of ``pendulum_dkf`` and ``pendulum_dks``.
+    Learning rates 1e-3 and 3e-3 were compared, once each, by the validation bound after 1,500 steps: 55.6 and 57.2 nats a
+    frame; for all three models the larger one was better, and none larger was tried. The data of the paper are not
+    published and its numbers belong to other frames: no value is expected.
+    Command: ``dynarium reproduce pendulum-kvae --seeds 0 1 2``; about 2 minutes a seed on one free core, 5 to 15 on a busy one.
     Ours, seed 0: 1152.7 +- 0.2 nats a sequence, of at most 1189.9: ``results/pendulum-kvae/``.
     """
     model = KVAEConfig(
