@@ -1,5 +1,7 @@
 """The number of modes is found where it is known; what is fitted is not what is scored."""
 
+import math
+
 import pytest
 import torch
 
@@ -43,6 +45,13 @@ def test_the_true_number_of_modes_wins(dataset):
     assert held_out[2].value > held_out[1].value + 0.1 and held_out[3].value < held_out[2].value + 0.02
     assert held_out[2].n == 12 and held_out[2].standard_error > 0
     assert found["fitted", 2].value != held_out[2].value
+    assert found["gaussian", 2].baseline and found["gaussian", 2].value < held_out[1].value
+    y = {split: dataset.batch(split, range(12)).observation.double() for split in ("train", "val")}
+    flat = y["train"].flatten(0, 1)
+    spread = torch.linalg.inv(flat.T.cov() + 1e-6 * torch.eye(4, dtype=F64))
+    gap = y["val"].flatten(0, 1) - flat.mean(0)
+    density = -0.5 * ((gap @ spread * gap).sum(1) - torch.logdet(spread) + 4 * math.log(2 * math.pi))
+    assert found["gaussian", 2].value == pytest.approx(float(density.mean()), abs=1e-5)
     # The same as one by one: sequences of a batch do not depend on each other.
     alone = model().with_modes(2)
     alone.prepare([dataset.batch("train", range(12))], 0)

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -187,8 +188,7 @@ def train(
     model = experiment.model.build().to(training_device())
     train_source = _train_source(experiment, dataset)
     val_source = _val_source(experiment, dataset) if "val" in dataset.schema.splits else None
-    if resume is None:
-        _prepare(model, train_source, training.seed)
+    spent = _prepare(model, train_source, training.seed) if resume is None else 0.0
     rank, _ = rank_and_world()
     directory = resume or agreed(RunDirectory.create(runs, experiment.name).directory if rank == 0 else Path())
     run = RunDirectory(directory)
@@ -197,16 +197,26 @@ def train(
     callbacks = (MediaCallback(_shown(experiment.data, dataset)),) if val_source else ()
     described = config.to_dict(experiment)
     trainer = Trainer(
-        model, train_source, val_source, training, run, callbacks=callbacks, quiet=quiet, described=described
+        model,
+        train_source,
+        val_source,
+        training,
+        run,
+        callbacks=callbacks,
+        quiet=quiet,
+        described=described,
+        spent=spent,
     )
     trainer.fit(resume=resume is not None)
     return Run(run.directory, experiment)
 
 
-def _prepare(model: object, source: Source, seed: int) -> None:
-    """Let a model that can estimate its parameters from data do so, before the trainer takes its first step."""
+def _prepare(model: object, source: Source, seed: int) -> float:
+    """Let a model that can estimate its parameters from data do so; return the seconds that this took."""
+    began = time.monotonic()
     if isinstance(model, Prepares):
         model.prepare(source.batches(0), seed)
+    return time.monotonic() - began
 
 
 def _train_source(experiment: Experiment[Any, Any], dataset: Dataset) -> Source:

@@ -82,7 +82,7 @@ def _panel(field: Field, low: np.ndarray, high: np.ndarray, scale: float, axes: 
     y = Axis(low=float(low[1]), high=float(high[1]), start=bottom, end=TOP)
 
     def points(rows: np.ndarray) -> str:
-        return " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in rows)
+        return " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in rows.tolist())
 
     parts = [tag("rect", x=left, y=TOP, width=SIDE, height=SIDE, fill="none", stroke="#999")]
     cuts = [0, *(np.flatnonzero(np.diff(field.path_mode)) + 1), len(field.path)]
@@ -91,7 +91,7 @@ def _panel(field: Field, low: np.ndarray, high: np.ndarray, scale: float, axes: 
         piece = field.path[start : stop + 1]
         parts.append(tag("polyline", points=points(piece), fill="none", stroke=colour, **{"stroke-width": 2}))
     for place, step, mode in zip(field.place, field.step, field.mode, strict=True):
-        a, b = place, place + scale * step
+        a, b = place.tolist(), (place + scale * step).tolist()
         ends = {"x1": f"{x(a[0]):.1f}", "y1": f"{y(a[1]):.1f}", "x2": f"{x(b[0]):.1f}", "y2": f"{y(b[1]):.1f}"}
         look = {"stroke-width": 1, "marker-end": "url(#tip)"}
         parts.append(tag("line", stroke=_colour(int(mode)), opacity=0.75, **ends, **look))

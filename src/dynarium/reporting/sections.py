@@ -43,7 +43,7 @@ def results(run: RunRecord) -> Html:
     return section("results", "Results", *content)
 
 
-def films(run: RunRecord) -> Html:
+def films(run: RunRecord) -> Html | None:
     """Show film strips and animations of every task that left examples."""
     content: list[Html] = []
     for record in run.tasks:
@@ -61,7 +61,7 @@ def films(run: RunRecord) -> Html:
         content.append(animated(found, observed, hidden))
         for b in range(min(count, SEQUENCES)):
             content.append(strip(found, b, None if observed is None else observed[b], hidden))
-    return section("films", "Films", *(content or [_quiet("No example films in this run's results.")]))
+    return section("films", "Films", *content) if content else None
 
 
 def vector_field(run: RunRecord) -> Html | None:

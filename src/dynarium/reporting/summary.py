@@ -41,7 +41,9 @@ def sentence(run: RunRecord) -> str:
     )
     source = _spaced(world) if world else (f"the data in {data['directory']}" if data.get("directory") else "")
     watched = " of ".join(part for part in (sequences, source) if part)
-    steps = f" for {training['steps']:,} steps" if _count(training, "steps") else ""
+    steps = (
+        f" for {training['steps']:,} step{'s' if training['steps'] != 1 else ''}" if _count(training, "steps") else ""
+    )
     batch = f" of {training['batch_size']} sequences each" if steps and _count(training, "batch_size") else ""
     seconds = [m["seconds"] for m in run.metrics if isinstance(m.get("seconds"), int | float)]
     time = f", in {_duration(max(seconds))}" if seconds else ""

@@ -48,7 +48,7 @@ class LossModule(nn.Module):
 class State:
     """Where a training stands besides weights, optimiser and random numbers; saved with every checkpoint."""
 
-    def __init__(self, precision: str) -> None:
+    def __init__(self, precision: str, seconds: float = 0.0) -> None:
         self.values: dict[str, Any] = {
             "step": 0,
             "precision": precision,
@@ -57,7 +57,7 @@ class State:
             "mean": 0.0,
             "size": 0.0,
             "largest_first": 0.0,
-            "seconds": 0.0,
+            "seconds": seconds,
             "sums": {},
             "counted": 0,
         }
@@ -116,6 +116,7 @@ class Trainer:
         callbacks: Called with (model in eval mode, trackers, step) every ``media_every`` steps.
         quiet: Print nothing.
         described: The configuration that trackers are told.
+        spent: Seconds that went into the model before its first step, e.g. into EM; they count as training.
     """
 
     def __init__(
@@ -129,11 +130,12 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         quiet: bool = False,
         described: dict[str, Any] | None = None,
+        spent: float = 0.0,
     ) -> None:
         if train.batches_per_epoch < 1:
             raise UserError("data: the training split is smaller than one batch")
         self.model, self.train, self.val, self.config, self.run = model, train, val, config, run
-        self.callbacks, self.quiet, self.described = callbacks, quiet, described or {}
+        self.callbacks, self.quiet, self.described, self.spent = callbacks, quiet, described or {}, spent
 
     # ---- the loop --------------------------------------------------------------------------------------------------
 
@@ -206,7 +208,7 @@ class Trainer:
             LossModule(self.model), optimizer(parameters, lr=config.learning_rate(0), weight_decay=config.weight_decay)
         )
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else None
-        self.state = State(wanted)
+        self.state = State(wanted, self.spent)
         self.accelerator.register_for_checkpointing(self.state, *([self.ema] if self.ema else []))
         if resume:
             self.accelerator.load_state(str(find_checkpoint(self.run.checkpoints, "last") / "state"))
