@@ -164,11 +164,13 @@ def titles(panel: Panel, task: str) -> list[str]:
     return [f"{words(task)}: {metric}", *([about] if about else [])]
 
 
-def _x_ticks(panel: Panel) -> list[float]:
-    """Return the settings, or where they are too many to be written below the axis every so many, the last included."""
-    values = [float(s[0]) for s in panel.settings]
-    every = -(-len(values) // 8)
-    return values[::-every][::-1]
+def _x_ticks(panel: Panel, axis: Axis) -> list[float]:
+    """Return the settings that can be written below the axis without touching, the largest included."""
+    kept: list[float] = []
+    for value in sorted((float(s[0]) for s in panel.settings), reverse=True):
+        if not kept or axis(kept[-1]) - axis(value) >= 4 * LETTER:
+            kept.append(value)
+    return kept[::-1]
 
 
 def spread(wanted: Sequence[float], least: float, low: float, high: float) -> list[float]:
@@ -212,7 +214,15 @@ def _drawing(curves: Sequence[Curve], panel: Panel) -> tuple[list[Html], float, 
     horizontal = Axis(min(x), max(x), left + 6, right)
     vertical = Axis(low, high, height - BELOW, TOP, log)
     parts = [
-        frame(horizontal, vertical, ticks, labels, AXES.get(panel.axis[0], words(panel.axis[0])), _x_ticks(panel), left)
+        frame(
+            horizontal,
+            vertical,
+            ticks,
+            labels,
+            AXES.get(panel.axis[0], words(panel.axis[0])),
+            _x_ticks(panel, horizontal),
+            left,
+        )
     ]
     ends = [(horizontal(points[-1][0]), vertical(points[-1][1])) for _, points in shown]
     # Where lines end in one point, their labels stand in the order in which the lines come.
