@@ -127,7 +127,7 @@ def _leaf(values: Any, declared: Any, where: str) -> Any:
             number = values if isinstance(values, int) else float(values)
             if declared is float or number == int(number):
                 return declared(number)
-    if isinstance(declared, type) and declared is not object:
+    if isinstance(declared, type) and declared not in (object, Any):
         wrong = not isinstance(values, declared) or (isinstance(values, bool) and declared is not bool)
         if wrong and not getattr(declared, "_is_protocol", False):
             raise UserError(f"{where}: expected {declared.__name__}, got {values!r}")

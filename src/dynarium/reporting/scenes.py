@@ -47,7 +47,7 @@ def scenes(run: RunRecord) -> Html | None:
     return section("scenes", "Scenes", *content) if content else None
 
 
-def scene_film(scene: np.ndarray, points: Points) -> UInt8[np.ndarray, "b t H W 3"]:
+def scene_film(scene: np.ndarray, points: Points) -> UInt8[np.ndarray, "shown steps H W 3"]:
     """Draw points over enlarged frames.
 
     Args:
