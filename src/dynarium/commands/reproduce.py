@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import tyro
 
 from dynarium.commands.parse import parse
+from dynarium.data.jobs import Backend
 from dynarium.errors import UserError
-from dynarium.parallel import Backend
 
 
 @dataclass(frozen=True, kw_only=True)

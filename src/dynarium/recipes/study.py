@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from dynarium import config
+from dynarium.data.jobs import Backend, cluster, run_jobs
 from dynarium.errors import RunError
-from dynarium.parallel import Backend, cluster, run_jobs
 from dynarium.recipes.experiment import Experiment, find_run, prepare_data, train
 from dynarium.training import here
 

@@ -3,7 +3,7 @@
 import os
 from functools import partial
 
-from dynarium.parallel import run_jobs
+from dynarium.data.jobs import run_jobs
 
 
 def test_one_worker_is_this_process_and_two_are_others():
