@@ -3,7 +3,7 @@
 ``action`` holds the inputs, ``observation`` the outputs; both of one index belong to one instant.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -196,7 +196,7 @@ class BlockOriented:
         for rows in torch.arange(len(x), device=x.device).split(_TOGETHER if x.device.type == "cpu" else len(x)):
             first, last = int(rows[0]), int(rows[-1]) + 1  # few at a time stay in the processor's cache
             part = slice(first, last)
-            units = torch.baddbmm(2 * b1[part], x[part], 2 * w1[part]).sigmoid_()
+            units = torch.addcmul(2 * b1[part], x[part], 2 * w1[part]).sigmoid_()
             out.append(units @ (2 * w2[part].mT))
         return torch.cat(out) + (b2 - w2.sum(2))[:, None]
 
@@ -232,8 +232,6 @@ def modal_names(order: int, inputs: int, outputs: int) -> tuple[str, ...]:
 
 def of_one_seed(world: Any, n: int, seed: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
     """Return the parameters that the system of a seed has, ``n`` times."""
-    from dataclasses import replace
-
     own = torch.Generator(generator.device).manual_seed(seed)
     return replace(world, system_seed=None).sample_parameters(1, own).expand(n, -1)
 
@@ -247,8 +245,10 @@ def with_noise(x: Float[Tensor, "b t a"], std: float, generator: torch.Generator
 
 def standardised(y: Float[Tensor, "b t p"], first: int = 0) -> Float[Tensor, "b t p"]:
     """Return signals of mean 0 and standard deviation 1 over their steps from ``first`` on."""
-    std, mean = torch.std_mean(y[:, first:], 1, correction=0, keepdim=True)
-    return (y - mean) / (std + _ABOUT_ZERO)
+    kept = y[:, first:]
+    kept = kept - (mean := kept.mean(1, keepdim=True))
+    scale = kept.square().mean(1, keepdim=True).sqrt() + _ABOUT_ZERO  # several times as fast as std
+    return kept / scale if not first else (y - mean) / scale
 
 
 def measured(world: Any, parameters: Tensor, u: Tensor, y: Tensor, generator: torch.Generator) -> Trajectory:
