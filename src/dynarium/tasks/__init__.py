@@ -14,6 +14,7 @@ TASKS = Registry(
         "segment": "dynarium.tasks.segment:Segment",
         "select-modes": "dynarium.tasks.select_modes:SelectModes",
         "probe": "dynarium.tasks.probe:Probe",
+        "identify": "dynarium.tasks.identify:Identify",
     },
 )
 
