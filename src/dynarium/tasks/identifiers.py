@@ -4,8 +4,9 @@ Each method reads the context only. Orders and ridge are chosen on the last quar
 then all of it is fitted again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from jaxtyping import Float, Shaped
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from dynarium.errors import UserError
 from dynarium.tasks.subspace import fit_subspace
+
+T = TypeVar("T")
 
 Series = Float[Tensor, "b t _"]
 
@@ -195,7 +198,7 @@ def _error(found: Tensor, truth: Tensor) -> Shaped[Tensor, " b"]:
     return (found - truth).square().mean((1, 2)).nan_to_num(torch.inf)
 
 
-def _chosen[T](candidates: list[T], errors: list[Tensor]) -> list[tuple[T, Tensor]]:
+def _chosen(candidates: Sequence[T], errors: list[Tensor]) -> list[tuple[T, Tensor]]:
     """Return each candidate that is best for some sequences, with these sequences."""
     best = torch.stack(errors).argmin(0)
     groups = [(candidate, (best == k).nonzero()[:, 0]) for k, candidate in enumerate(candidates)]
