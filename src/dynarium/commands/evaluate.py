@@ -22,7 +22,17 @@ class Options:
     run: Annotated[Path, tyro.conf.Positional]
     """Directory of the run."""
     task: tuple[
-        Literal["impute", "generate", "forecast", "forecast-observations", "probe", "segment", "select-modes", "elbo"],
+        Literal[
+            "impute",
+            "generate",
+            "forecast",
+            "forecast-observations",
+            "probe",
+            "segment",
+            "select-modes",
+            "elbo",
+            "identify",
+        ],
         ...,
     ] = ()
     """Questions to ask; default: those of the recipe."""
