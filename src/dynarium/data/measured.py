@@ -7,7 +7,6 @@ What these files hold is named ``u`` and ``y`` and lies in several ways; everyth
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 

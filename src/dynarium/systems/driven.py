@@ -75,9 +75,7 @@ class Driven:
         for name, values in self.parameters.items():
             check_range(name, values)
         if self.measured_state not in self.states:
-            raise UserError(
-                f"measured_state: expected one of {', '.join(self.states)}, got {self.measured_state!r}"
-            )
+            raise UserError(f"measured_state: expected one of {', '.join(self.states)}, got {self.measured_state!r}")
         for name in (self.equation, *([self.limits] if self.limits else [])):
             _function(name)
 

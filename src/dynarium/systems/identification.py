@@ -152,9 +152,7 @@ class BlockOriented:
         first = () if self.first is None else modal_names(self.first.order, 1, 1)
         network = (*(f"{name}[{i}]" for name in ("w1", "b1", "w2") for i in range(self.hidden)), "b2")
         parts = (("G1", first), ("F", network), ("G2", modal_names(self.last.order, 1, 1)))
-        return tuple(
-            f"{k}.{part}.{name}" for k in range(self.branches) for part, names in parts for name in names
-        )
+        return tuple(f"{k}.{part}.{name}" for k in range(self.branches) for part, names in parts for name in names)
 
     def sample_parameters(self, n: int, generator: torch.Generator) -> Float[Tensor, "b q"]:
         """Draw ``n`` systems."""
@@ -183,7 +181,11 @@ class BlockOriented:
         v = self._nonlinearity(network, with_noise(x, self.process_noise_std, generator))
         y = Modal.unpacked(last, self.last.order, 1, 1).answer(v)
         if k > 1:
-            y = (y / (y[:, self.burn_in :].std(1, correction=0, keepdim=True) + _ABOUT_ZERO)).unflatten(0, (n, k)).sum(1)
+            y = (
+                (y / (y[:, self.burn_in :].std(1, correction=0, keepdim=True) + _ABOUT_ZERO))
+                .unflatten(0, (n, k))
+                .sum(1)
+            )
         return measured(self, parameters, u, y, generator)
 
     def render(self, trajectory: Trajectory) -> None:
@@ -226,7 +228,12 @@ def modal_names(order: int, inputs: int, outputs: int) -> tuple[str, ...]:
     matrices = {"b": (order, inputs), "c": (outputs, order), "d": (outputs, inputs)}
     return (
         *(f"{part}[{i}]" for part in ("re", "im") for i in range(order)),
-        *(f"{name}[{i},{j}]" for name, (rows, columns) in matrices.items() for i in range(rows) for j in range(columns)),
+        *(
+            f"{name}[{i},{j}]"
+            for name, (rows, columns) in matrices.items()
+            for i in range(rows)
+            for j in range(columns)
+        ),
     )
 
 

@@ -91,6 +91,8 @@ def _complete(A: Tensor, C: Tensor, u: Tensor, y: Tensor) -> StateSpace:
 
 def _least_squares(x: Tensor, y: Tensor) -> Tensor:
     """Solve by QR, with a penalty at the level of rounding so that the triangle is never singular."""
-    penalty = 1e-10 * x.square().sum((1, 2), keepdim=True).sqrt() * torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
+    penalty = (
+        1e-10 * x.square().sum((1, 2), keepdim=True).sqrt() * torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
+    )
     q, r = torch.linalg.qr(torch.cat([x, penalty], 1))
     return torch.linalg.solve_triangular(r, q[:, : x.shape[1]].mT @ y, upper=True)
