@@ -125,7 +125,7 @@ def _read_mat(file: Path) -> dict[str, np.ndarray]:
     from scipy.io import loadmat
 
     try:
-        content = loadmat(file, simplify_cells=True)
+        content = loadmat(file)  # not simplified: an axis of length 1 is an axis
     except NotImplementedError:  # version 7.3
         from dynarium.data.imports import read_hdf5
 
@@ -134,9 +134,9 @@ def _read_mat(file: Path) -> dict[str, np.ndarray]:
     for name, value in content.items():
         if name.startswith("__"):
             continue
-        for key, part in value.items() if isinstance(value, Mapping) else ((name, value),):
-            if isinstance(part, int | float | np.ndarray) and np.asarray(part).dtype.kind in "buif":
-                arrays[key] = np.asarray(part)
+        fields = value.dtype.names if isinstance(value, np.ndarray) and value.size == 1 else None
+        parts = {key: value.flat[0][key] for key in fields} if fields else {name: value}
+        arrays |= {key: np.asarray(part) for key, part in parts.items() if np.asarray(part).dtype.kind in "buif"}
     return arrays
 
 
