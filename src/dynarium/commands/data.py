@@ -284,7 +284,8 @@ def verify(arguments: Sequence[str], prog: str) -> int:
 class ImportOptions:
     """Turn a foreign file into a dataset: .npz (images/state, image/state/label), .npy, .h5, or a folder of one a split.
 
-    A folder of such folders (dataset_0, dataset_1, ... or grav_0, mixed_0, ...) becomes one dataset of several tasks.
+    A folder of such folders (dataset_0, dataset_1, ... or grav_0, mixed_0, ...) becomes one dataset of several tasks. A .mat,
+    .csv or .npz file with inputs u and outputs y becomes one of sequences to identify, in the split test.
     """
 
     file: Annotated[Path, tyro.conf.Positional]
@@ -297,8 +298,14 @@ class ImportOptions:
     """Frames become 0 or 255 by frame > 0, as the bouncing-ball experiments read them."""
     state_ahead: int = 0
     """Steps by which the states run ahead of the frames (1 in the original bouncing-ball files)."""
-    dt: float = 1.0
-    """Time between frames."""
+    dt: float | None = None
+    """Time between steps; default: what the file says (Ts, or t), else 1."""
+    inputs: tuple[str, ...] = ()
+    """Input arrays or columns of a .mat, .csv or .npz file; default: u, or u1, u2, ..."""
+    outputs: tuple[str, ...] = ()
+    """Its output arrays or columns; default: y, or y1, y2, ..."""
+    steps: int | None = None
+    """Cut its records into sequences of so many steps; default: whole records."""
     seed: int = 0
     """Seed of the random split."""
     force: bool = False
@@ -309,10 +316,18 @@ def import_(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium data import``."""
     options = parse(ImportOptions, arguments, prog)
 
-    from dynarium.data import import_file
+    from dynarium.data import holds_signals, import_file, import_measured
 
     chosen: dict[str, Any] = dict(vars(options))
-    dataset = import_file(chosen.pop("file"), chosen.pop("out"), **chosen)
+    file, out = chosen.pop("file"), chosen.pop("out")
+    own = {name: chosen.pop(name) for name in ("inputs", "outputs", "steps")}
+    if any(own.values()) or holds_signals(file):
+        if options.binarize or options.state_ahead:
+            raise UserError("--binarize, --state-ahead: are of files with frames, not of inputs and outputs")
+        dataset = import_measured(file, out, **own, dt=options.dt, split=options.split, force=options.force)
+    else:
+        chosen["dt"] = 1.0 if options.dt is None else options.dt
+        dataset = import_file(file, out, **chosen)
     print(f"dataset: {dataset.directory}")
 
 

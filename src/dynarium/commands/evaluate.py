@@ -1,14 +1,19 @@
 """``dynarium evaluate``: ask a trained model questions."""
 
+import atexit
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from dynarium.commands.parse import parse
 from dynarium.errors import UserError
+
+if TYPE_CHECKING:
+    from dynarium.data import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,7 @@ class Options:
             "forecast",
             "forecast-observations",
             "geometry",
+            "identify",
             "plan",
             "probe",
             "probe-rollout",
@@ -40,7 +46,8 @@ class Options:
     ] = ()
     """Questions to ask; default: those of the recipe."""
     data: Path | None = None
-    """Another dataset with frames of the same shape, e.g. an imported one."""
+    """Another dataset with frames of the same shape, e.g. an imported one; or a .mat, .csv or .npz file with inputs u and
+    outputs y, which is imported for the occasion."""
     split: Literal["train", "val", "test"] | None = None
     """Split to ask about; default: the task's own (test)."""
     sequences: int | None = None
@@ -57,7 +64,6 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
     if options.sequences is not None and options.sequences < 1:
         raise UserError(f"--sequences: expected at least 1, got {options.sequences}")
 
-    from dynarium.data import Dataset
     from dynarium.recipes import load_run
     from dynarium.reporting.tables import print_table, result_tables
     from dynarium.tasks import TASKS
@@ -68,7 +74,7 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
     tasks = [task for found in wanted for task in found] or list(own)
     tasks = _changed(tasks, dotted, prog) if dotted else tasks
     changes = {k: v for k, v in (("split", options.split), ("sequences", options.sequences)) if v is not None}
-    dataset = run.dataset if options.data is None else Dataset(options.data)
+    dataset = run.dataset if options.data is None else _dataset(options.data)
     frame: tuple[int, ...] | None = getattr(run.experiment.model, "frame", None)
     if frame is not None and dataset.shapes.get("video", frame)[-3:] != frame:
         raise UserError(f"--data: expected frames {frame}, got {dataset.shapes['video'][-3:]} in {dataset.directory}")
@@ -86,13 +92,28 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
             continue
         name = asked.name if options.data is None else f"{asked.name}-{dataset.directory.name}"
         file = run.files.write_result(
-            result, dataset=str(dataset.directory), split=asked.split, checkpoint=options.checkpoint, name=name
+            result,
+            dataset=str(options.data or dataset.directory),
+            split=asked.split,
+            checkpoint=options.checkpoint,
+            name=name,
         )
         for table in result_tables(result.task, [vars(row) for row in result.rows]):
             print_table(table)
         print(f"written: {file}")
     if refused:
         raise UserError("; ".join(refused))
+
+
+def _dataset(path: Path) -> "Dataset":
+    """Return the dataset of a directory, or of a file of inputs and outputs, imported into a folder that goes at exit."""
+    from dynarium.data import Dataset, import_measured
+
+    if not path.is_file():
+        return Dataset(path)
+    folder = tempfile.TemporaryDirectory(prefix="dynarium-")
+    atexit.register(folder.cleanup)
+    return import_measured(path, Path(folder.name) / path.stem)
 
 
 def _changed(tasks: Sequence[Any], dotted: Sequence[str], prog: str) -> list[Any]:

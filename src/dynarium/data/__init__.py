@@ -5,6 +5,7 @@ from dynarium.data.episodes import EpisodeConfig, EpisodeSource, few_shot_batche
 from dynarium.data.exports import export_dataset
 from dynarium.data.generate import make_dataset
 from dynarium.data.imports import import_file
+from dynarium.data.measured import holds_signals, import_measured
 from dynarium.data.schema import STEPPED
 from dynarium.data.source import OnlineSource, Source, StoredSource
 from dynarium.data.streams import StreamConfig, TaskStream
@@ -27,7 +28,9 @@ __all__ = [
     "export_dataset",
     "export_windows",
     "few_shot_batches",
+    "holds_signals",
     "import_file",
+    "import_measured",
     "make_dataset",
     "verify",
     "write_arrays",

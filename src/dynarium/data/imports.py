@@ -170,7 +170,12 @@ def _shape_in(archive: Any, name: str) -> tuple[int, ...]:
         return read(stream)[0]
 
 
-def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
+def read_hdf5(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays at the top of an HDF5 file.
+
+    Raises:
+        UserError: The package for it is not installed.
+    """
     try:
         import h5py
     except ImportError:
@@ -182,8 +187,8 @@ def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
 READERS = {
     ".npz": _read_npz,
     ".npy": lambda path: {"video": np.load(path, allow_pickle=False)},
-    ".h5": _read_hdf5,
-    ".hdf5": _read_hdf5,
+    ".h5": read_hdf5,
+    ".hdf5": read_hdf5,
 }
 
 

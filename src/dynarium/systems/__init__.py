@@ -79,6 +79,15 @@ _BUILTIN: dict[str, dict[str, str]] = {
         "matching-pennies": "dynarium.systems.populations:matching_pennies",
         "rock-paper-scissors": "dynarium.systems.populations:rock_paper_scissors",
     },
+    "System identification": {
+        "random-lti": "dynarium.systems.identification:random_lti",
+        "wiener-hammerstein": "dynarium.systems.identification:wiener_hammerstein",
+        "parallel-wiener-hammerstein": "dynarium.systems.identification:parallel_wiener_hammerstein",
+        "hammerstein": "dynarium.systems.identification:hammerstein",
+        "duffing-driven": "dynarium.systems.driven:duffing_driven",
+        "bouc-wen": "dynarium.systems.driven:bouc_wen",
+        "cascaded-tanks": "dynarium.systems.driven:cascaded_tanks",
+    },
 }
 
 WORLDS = Registry("world", {name: path for family in _BUILTIN.values() for name, path in family.items()})

@@ -18,6 +18,7 @@ TASKS = Registry(
         "surprise": "dynarium.tasks.surprise:Surprise",
         "plan": "dynarium.tasks.plan:Plan",
         "probe-rollout": "dynarium.tasks.probe_rollout:ProbeRollout",
+        "identify": "dynarium.tasks.identify:Identify",
     },
 )
 

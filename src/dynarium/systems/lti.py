@@ -1,0 +1,198 @@
+"""Random linear time-invariant systems in modal form: the law they are drawn from, and what they answer.
+
+Thousands of systems at once: a system is a row, and time is cut into chunks within which the recurrence is a matrix product.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dynarium.errors import UserError
+from dynarium.systems.checks import check_positive, check_range
+from dynarium.systems.draws import Range, uniform
+
+_REPEAT, _REAL = 0.05, 0.6
+_KEEP, _NO_FEEDTHROUGH, _KEEP_FEEDTHROUGH = 0.8, 0.5, 0.3
+_CHUNK = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearLaw:
+    """The law of random discrete-time systems x' = A x + B u, y = C x + D u.
+
+    Poles are drawn one after the other: with probability 0.05 the last pole or pair again (never first or last), else with
+    probability 0.6 (and where only one place is left) a positive real pole, else a complex pair; sizes and phases are
+    uniform. A is block-diagonal in a random basis, T^-1 A T with T of standard normal entries; B and C are standard normal,
+    each entry kept with probability 0.8, at least one of each matrix; D is 0, or with probability 0.5 standard normal, each
+    entry kept with probability 0.3. The law is that of the ``rss`` functions of control toolboxes, with bounds on the poles
+    (Forgione, Pura & Piga 2023, section IV).
+
+    Attributes:
+        order: Number of states; the largest one where it is random.
+        random_order: Whether the order of each system is drawn from 1 .. ``order``.
+        magnitude: Lowest and highest magnitude of a pole.
+        phase: Lowest and highest phase of a complex pole in radians.
+        strictly_proper: Whether D is 0 in all systems.
+    """
+
+    order: int = 10
+    random_order: bool = True
+    magnitude: Range = (0.5, 0.97)
+    phase: Range = (0.0, math.pi / 2)
+    strictly_proper: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the configuration.
+
+        Raises:
+            UserError: A value outside its range.
+        """
+        check_positive(order=self.order)
+        check_range("magnitude", self.magnitude, low=0.0)
+        check_range("phase", self.phase, low=0.0)
+        if self.magnitude[1] >= 1:
+            raise UserError(f"magnitude: expected numbers below 1, which are stable poles, got {self.magnitude}")
+        if self.phase[1] > math.pi:
+            raise UserError(f"phase: expected numbers of at most pi, got {self.phase}")
+
+    def draw(self, n: int, inputs: int, outputs: int, generator: torch.Generator) -> "Modal":
+        """Draw ``n`` systems; orders below ``order`` leave states without input and output."""
+        options = {"dtype": torch.float64, "device": generator.device, "generator": generator}
+        width = self.order
+        order = torch.full((n,), width, device=generator.device)
+        if self.random_order:
+            order = torch.randint(1, width + 1, (n,), device=generator.device, generator=generator)
+        used = torch.arange(width, device=order.device) < order[:, None]
+        re, im = self._poles(order, generator)
+        both = used[:, :, None] & used[:, None, :]
+        basis = torch.where(both, torch.randn(n, width, width, **options), torch.eye(width, **_plain(options)))
+        b = torch.randn(n, width, inputs, **options) * _kept(used[:, :, None].expand(-1, -1, inputs), generator)
+        c = torch.randn(n, outputs, width, **options) * _kept(used[:, None].expand(-1, outputs, -1), generator)
+        d = torch.zeros(n, outputs, inputs, **_plain(options))
+        if not self.strictly_proper:
+            some = torch.rand(n, 1, 1, **options) >= _NO_FEEDTHROUGH
+            kept = torch.rand(n, outputs, inputs, **options) < _KEEP_FEEDTHROUGH
+            d = torch.randn(n, outputs, inputs, **options) * (some & kept)
+        # With A = T^-1 L T the states T x follow L, have the input matrix T B and the output matrix C T^-1.
+        return Modal(re=re, im=im, b=basis @ b, c=torch.linalg.solve(basis, c, left=False), d=d)
+
+    def _poles(self, order: Int[Tensor, " b"], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw the poles place by place; a pair fills two places, the one of positive phase first."""
+        n, width = len(order), self.order
+        repeat, real = torch.rand(2, width, n, dtype=torch.float64, device=order.device, generator=generator)
+        size, angle = (uniform(bounds, (width, n), generator) for bounds in (self.magnitude, self.phase))
+        re, im = torch.zeros(2, width, n, dtype=torch.float64, device=order.device)
+        second = torch.zeros_like(order, dtype=torch.bool)
+        for i in range(width):
+            last = i == order - 1
+            alone = (real[i] < _REAL) | last
+            here_re = torch.where(alone, size[i], size[i] * angle[i].cos())
+            here_im = torch.where(alone, 0.0, size[i] * angle[i].sin())
+            if i > 0:
+                again = (repeat[i] < _REPEAT) & ~last
+                pair = im[i - 1] != 0
+                before = i - 1 - pair.long()  # the first place of what stands before
+                before_re, before_im = (x.gather(0, before.clamp(min=0)[None])[0] for x in (re, im))
+                here_re, here_im = torch.where(again, before_re, here_re), torch.where(again, before_im, here_im)
+                here_re, here_im = torch.where(second, re[i - 1], here_re), torch.where(second, -im[i - 1], here_im)
+            free = i < order
+            re[i], im[i] = here_re * free, here_im * free
+            second = ~second & (im[i] > 0)
+        return re.T.contiguous(), im.T.contiguous()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modal:
+    """Systems in real modal form: A has blocks [re], or [[re, im], [-im, re]] for a pair, D is ``d``.
+
+    Attributes:
+        re: Real part of the pole of each state.
+        im: Its imaginary part: positive at the first state of a pair, negative at the second, 0 at a real pole.
+        b: Input matrices.
+        c: Output matrices.
+        d: Feed-through.
+    """
+
+    re: Float[Tensor, "b n"]
+    im: Float[Tensor, "b n"]
+    b: Float[Tensor, "b n a"]
+    c: Float[Tensor, "b p n"]
+    d: Float[Tensor, "b p a"]
+
+    def packed(self) -> Float[Tensor, "b q"]:
+        """Return all entries of each system in one row."""
+        return torch.cat([getattr(self, f.name).flatten(1) for f in fields(self)], 1)
+
+    @classmethod
+    def unpacked(cls, rows: Float[Tensor, "b q"], order: int, inputs: int, outputs: int) -> Self:
+        """Return the systems of packed rows."""
+        parts = rows.split(modal_sizes(order, inputs, outputs), 1)
+        re, im, b, c, d = parts
+        shape = (-1, order, inputs), (-1, outputs, order), (-1, outputs, inputs)
+        return cls(re=re, im=im, b=b.reshape(shape[0]), c=c.reshape(shape[1]), d=d.reshape(shape[2]))
+
+    def answer(self, u: Float[Tensor, "b t a"]) -> Float[Tensor, "b t p"]:
+        """Return the outputs from a state of 0: y_t = C x_t + D u_t, x_(t+1) = A x_t + B u_t.
+
+        Within a chunk of L steps, Y = U H + x O with H the Toeplitz matrix of the impulse response and O the free response;
+        only the state at the borders of the chunks is a recurrence.
+        """
+        count, steps, inputs = u.shape
+        outputs, length = self.c.shape[1], min(_CHUNK, steps)
+        chunks = -(-steps // length)
+        u = torch.nn.functional.pad(u, (0, 0, 0, chunks * length - steps)).reshape(count, chunks, length * inputs)
+        powers = _powers(torch.complex(self.re, self.im), length)
+        p, q = powers.real[:, : length + 1], powers.imag[:, : length + 1]
+        number = torch.arange(self.re.shape[1], device=u.device)
+        partner = number + (self.im > 0).long() - (self.im < 0).long()
+        b_partner = self.b.gather(1, partner[:, :, None].expand_as(self.b))
+        c_partner = self.c.gather(2, partner[:, None, :].expand_as(self.c))
+        # A^k b and c A^k for k = 0 .. L-1.
+        reach = p[:, :length, :, None] * self.b[:, None] + q[:, :length, :, None] * b_partner[:, None]
+        free = p[:, :length, None] * self.c[:, None] - q[:, :length, None] * c_partner[:, None]
+        impulse = torch.cat([self.d[:, None], (free.flatten(1, 2) @ self.b).unflatten(1, (length, outputs))[:, :-1]], 1)
+        padded = torch.nn.functional.pad(impulse, (0, 0, 0, 0, length - 1, 0))
+        toeplitz = padded.unfold(1, length, 1).flip(1).permute(0, 1, 3, 4, 2)
+        response = toeplitz.reshape(count, length * inputs, length * outputs)
+        if chunks == 1:
+            return (u @ response).reshape(count, length, outputs)[:, :steps]
+        into = reach.flip(1).transpose(2, 3).reshape(count, length * inputs, -1)
+        both = u @ torch.cat([response, into], 2)
+        y, driven = both[..., : length * outputs], both[..., length * outputs :]
+        x, states = torch.zeros_like(self.re), []
+        for k in range(chunks):
+            states.append(x)
+            x = torch.addcmul(driven[:, k], p[:, length], x).addcmul_(q[:, length], x.gather(1, partner))
+        y = torch.baddbmm(y, torch.stack(states, 1), free.flatten(1, 2).mT)
+        return y.reshape(count, chunks * length, outputs)[:, :steps]
+
+
+def modal_sizes(order: int, inputs: int, outputs: int) -> list[int]:
+    """Return how many numbers each field of a system in modal form has."""
+    return [order, order, order * inputs, outputs * order, outputs * inputs]
+
+
+def _powers(pole: Tensor, most: int) -> Tensor:
+    """Return pole^k for k = 0 .. at least ``most`` [b, k, n], by doubling."""
+    powers, step = torch.ones_like(pole)[:, None], pole[:, None]
+    while powers.shape[1] <= most:
+        powers = torch.cat([powers, powers * step], 1)
+        step = step * step
+    return powers
+
+
+def _kept(used: Bool[Tensor, "b _ _"], generator: torch.Generator) -> Bool[Tensor, "b _ _"]:
+    """Draw which used entries of each matrix are kept, again where none is."""
+    kept = torch.zeros_like(used)
+    while bool((none := ~kept.flatten(1).any(1)).any()):
+        drawn = torch.rand(used.shape, device=used.device, generator=generator) < _KEEP
+        kept = torch.where(none[:, None, None], drawn & used, kept)
+    return kept
+
+
+def _plain(options: dict) -> dict:
+    return {name: value for name, value in options.items() if name != "generator"}

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import scipy.io
+
+from dynarium.cli import main
+from dynarium.data import import_measured
+from dynarium.errors import UserError
+
+RANDOM = np.random.default_rng(0)
+U, Y = RANDOM.normal(size=(300, 2)), RANDOM.normal(size=(300, 1))
+
+
+def stored(dataset):
+    read = dataset.read("test", range(dataset.size("test")))
+    return read["action"], read["observation"]
+
+
+def same(dataset, u=U, y=Y):
+    for found, expected in zip(stored(dataset), (u, y), strict=True):
+        np.testing.assert_allclose(found.reshape(-1, found.shape[-1]), expected, rtol=1e-6)
+
+
+def test_mat_with_channels_and_sampling_time(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"u": U, "y": Y, "Ts": 0.02, "comment": "a bench"})
+    dataset = import_measured(tmp_path / "a.mat", tmp_path / "a")
+    same(dataset)
+    assert dataset.schema.dt == 0.02 and dataset.schema.splits == {"test": 1}
+    assert dataset.schema.fields["action"].names == ("u1", "u2") and dataset.schema.fields["observation"].names == (
+        "y",
+    )
+
+
+def test_mat_with_a_structure_and_rows_as_channels(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"data": {"u": U.T, "y": Y.T}})
+    same(import_measured(tmp_path / "a.mat", tmp_path / "a"))
+
+
+def test_mat_with_batches(tmp_path):
+    u, y = RANDOM.normal(size=(2, 5, 40, 1))
+    scipy.io.savemat(tmp_path / "a.mat", {"batch_u": u, "batch_y": y})
+    found = stored(import_measured(tmp_path / "a.mat", tmp_path / "a"))
+    np.testing.assert_allclose(found[0], u, rtol=1e-6)
+    np.testing.assert_allclose(found[1], y, rtol=1e-6)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_with_numbered_columns(tmp_path, delimiter):
+    rows = [delimiter.join(("t", "u2", "u1", "y", "place"))]
+    rows += [
+        delimiter.join([repr(0.1 * k), repr(float(b)), repr(float(a)), repr(float(c)), "lab"])
+        for k, ((a, b), (c,)) in enumerate(zip(U, Y, strict=True))
+    ]
+    (tmp_path / "a.csv").write_text("\n".join(rows) + "\n")
+    dataset = import_measured(tmp_path / "a.csv", tmp_path / "a")
+    same(dataset)
+    assert dataset.schema.dt == pytest.approx(0.1)
+
+
+def test_named_signals_cut_into_sequences(tmp_path):
+    np.savez(tmp_path / "a.npz", volt=U[:, 0], pump=U[:, 1], level=Y[:, 0])
+    dataset = import_measured(
+        tmp_path / "a.npz", tmp_path / "a", inputs=("volt", "pump"), outputs=("level",), steps=70, dt=4.0, split="train"
+    )
+    assert dataset.shapes == {"action": (70, 2), "observation": (70, 1)} and dataset.schema.splits == {"train": 4}
+    np.testing.assert_allclose(dataset.read("train", [1])["action"][0], U[70:140], rtol=1e-6)
+    assert dataset.schema.fields["action"].names == ("volt", "pump")
+
+
+def broken(**changes):
+    return {"u": U.copy(), "y": Y.copy()} | changes
+
+
+HOLE = Y.copy()
+HOLE[7] = np.nan
+BAD = {
+    "unequal": (broken(y=Y[:-3]), "equal length, got 300 steps of u1, u2 and 297 of y"),
+    "constant": (broken(y=np.ones((300, 1))), "'y' is constant"),
+    "nan": (broken(y=HOLE), "'y' holds NaN or infinity, first at step 7"),
+    "missing": ({"u": U}, "no array named y"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_clear_line(tmp_path, name, capsys):
+    arrays, message = BAD[name]
+    scipy.io.savemat(tmp_path / "a.mat", arrays)
+    with pytest.raises(UserError, match=message):
+        import_measured(tmp_path / "a.mat", tmp_path / "a")
+    assert main(["data", "import", str(tmp_path / "a.mat"), "--out", str(tmp_path / "a")]) != 0
+    error = capsys.readouterr().err
+    assert message.split(",")[0] in error and error.count("\n") == 1
+
+
+def test_unequal_columns_and_unknown_names(tmp_path):
+    np.savez(tmp_path / "a.npz", u=U[:, 0], v=U[:20, 0], y=Y)
+    with pytest.raises(UserError, match="equal length, got u 300, v 20"):
+        import_measured(tmp_path / "a.npz", tmp_path / "a", inputs=("u", "v"))
+    with pytest.raises(UserError, match="has no 'w'"):
+        import_measured(tmp_path / "a.npz", tmp_path / "a", outputs=("w",))
+    with pytest.raises(UserError, match="at most the 300 steps"):
+        import_measured(tmp_path / "a.npz", tmp_path / "a", steps=301)
+
+
+def test_damaged_and_foreign_files(tmp_path):
+    (tmp_path / "a.mat").write_bytes(b"nothing")
+    (tmp_path / "a.csv").write_text("u,y\n1,2\n3\n")
+    for file, message in (
+        ("a.mat", "damaged"),
+        ("a.csv", "row 3 has 1 cells"),
+        ("b.mat", "no such file"),
+        ("a.xls", "expected one of"),
+    ):
+        with pytest.raises(UserError, match=message):
+            import_measured(tmp_path / file, tmp_path / "out")
+
+
+def test_command_line(tmp_path, capsys):
+    np.savez(tmp_path / "a.npz", u=U, y=Y)
+    main(["data", "import", str(tmp_path / "a.npz"), "--out", str(tmp_path / "a"), "--steps", "100"])
+    assert "dataset:" in capsys.readouterr().out
+    from dynarium.data import Dataset
+
+    assert Dataset(tmp_path / "a").shapes == {"action": (100, 2), "observation": (100, 1)}

@@ -1,0 +1,159 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dynarium.data import Dataset, make_dataset, write_arrays
+from dynarium.errors import UserError
+from dynarium.systems.identification import RandomLti
+from dynarium.systems.lti import LinearLaw
+from dynarium.tasks.identifiers import IDENTIFIERS, ridge_solution
+from dynarium.tasks.identify import Identify
+
+TASK = Identify(context=120, horizon=30, batch_size=16)
+
+
+class Oracle(torch.nn.Module):
+    """Knows the outputs by the inputs, and errs by a given Gaussian."""
+
+    def __init__(self, dataset, error=0.0):
+        super().__init__()
+        whole = dataset.batch("test", range(dataset.size("test")))
+        self.u, self.y, self.error = whole.action, whole.observation, error
+
+    def simulate(self, context, action):
+        self.seen = context
+        first = action.shape[1]
+        rows = [(self.u[:, -first:] == one).all((1, 2)).nonzero()[0, 0] for one in action]
+        truth = self.y[torch.stack(rows), -first:]
+        noise = self.error * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+        return truth + noise, torch.full_like(truth, max(self.error, 1e-6))
+
+
+class Next(torch.nn.Module):
+    """Says that the next output is the one before."""
+
+    def predict_next(self, batch):
+        return batch.observation.roll(1, 1), None
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    world = RandomLti(law=LinearLaw(order=4), steps=150)
+    return make_dataset(world, tmp_path_factory.mktemp("d") / "lti", sizes={"test": 16})
+
+
+def table(result):
+    return {
+        (r.method, r.metric, r.condition["question"], r.condition["context"], r.condition["noise"]): r.value
+        for r in result.rows
+    }
+
+
+def test_baselines_are_ordered_as_the_systems_are_linear(dataset):
+    found = table(TASK.run(Oracle(dataset), dataset))
+    rmse = {m: found[m, "rmse", "simulation", 120, 0.0] for m in ("model", *IDENTIFIERS)}
+    assert rmse["model"] == 0
+    assert rmse["arx"] < 1e-3 and rmse["subspace"] < 1e-2 < 0.5 < rmse["context-mean"] < rmse["last-value"] * 1.5
+    assert rmse["fir"] < 0.2
+    assert (
+        found["model", "fit_index", "simulation", 120, 0.0] == 100 and found["model", "r2", "simulation", 120, 0.0] == 1
+    )
+    assert found["arx", "seconds", "simulation", 120, 0.0] > 0
+
+
+def test_rmse_is_of_each_sequence_and_then_averaged(dataset):
+    found = table(replace(TASK, baselines=("context-mean",)).run(Oracle(dataset), dataset))
+    y = dataset.read("test", range(16))["observation"].astype(float)
+    error = y[:, 120:] - y[:, :120].mean(1, keepdims=True)
+    rmse = np.sqrt((error**2).mean((1, 2)))
+    std = y[:, 120:].std((1, 2))
+    for metric, value in (
+        ("rmse", rmse.mean()),
+        ("nrmse", (rmse / std).mean()),
+        ("fit_index", 100 * (1 - rmse / std).mean()),
+        ("r2", (1 - (rmse / std) ** 2).mean()),
+    ):
+        assert found["context-mean", metric, "simulation", 120, 0.0] == pytest.approx(value, rel=1e-6)
+
+
+def test_coverage_of_an_honest_gaussian(dataset):
+    found = table(replace(TASK, baselines=()).run(Oracle(dataset, error=0.2), dataset))
+    assert found["model", "coverage_90", "simulation", 120, 0.0] == pytest.approx(0.9, abs=0.04)
+    assert found["model", "rmse", "simulation", 120, 0.0] == pytest.approx(0.2, abs=0.02)
+
+
+def test_sweeps_keep_the_horizon_and_hide_the_rest(dataset):
+    model = Oracle(dataset)
+    task = replace(TASK, contexts=(60,), noise=(0.0, 0.3), baselines=("arx",))
+    found = table(task.run(model, dataset))
+    assert model.seen.observation.shape[1] == 60
+    assert found["model", "rmse", "simulation", 60, 0.3] == 0  # scored against the outputs as stored
+    for context in (60, 120):
+        assert found["arx", "rmse", "simulation", context, 0.3] > 10 * found["arx", "rmse", "simulation", context, 0.0]
+    assert found["arx", "rmse", "simulation", 60, 0.3] > found["arx", "rmse", "simulation", 120, 0.3]
+
+
+def test_one_step(dataset):
+    found = table(TASK.run(Next(), dataset))
+    assert found["model", "rmse", "one-step", 120, 0.0] == pytest.approx(
+        found["last-value", "rmse", "one-step", 120, 0.0], rel=1e-5
+    )
+    assert found["arx", "rmse", "one-step", 120, 0.0] < 1e-3
+    assert not any(key[0] == "subspace" or "coverage" in key[1] for key in found)
+
+
+@pytest.mark.parametrize("name", list(IDENTIFIERS))
+def test_no_method_reads_the_future(name):
+    random = torch.Generator().manual_seed(0)
+    u, y = torch.randn(2, 3, 150, 1, dtype=torch.float64, generator=random)
+    method = IDENTIFIERS[name]
+    other = u.clone()
+    other[:, 130:] += 1
+    a, b = (method.simulate(u[:, :120], y[:, :120], x[:, 120:]) for x in (u, other))
+    torch.testing.assert_close(a[:, :10], b[:, :10])
+    changed = y.clone()
+    changed[:, 130:] += 1
+    a, b = (method.predict_next(u, x, 120) for x in (y, changed))
+    if a is not None:
+        torch.testing.assert_close(a[:, :11], b[:, :11])
+
+
+def test_several_channels():
+    world = RandomLti(law=LinearLaw(order=3), inputs=2, outputs=2, steps=200)
+    generator = torch.Generator().manual_seed(0)
+    drawn = world.simulate(world.sample_parameters(6, generator), 200, generator)
+    u, y = drawn.action, drawn.observation
+    for name in ("arx", "subspace"):
+        found = IDENTIFIERS[name].simulate(u[:, :160], y[:, :160], u[:, 160:])
+        assert (found - y[:, 160:]).square().mean().sqrt() < 1e-2
+
+
+def test_ridge_solves_the_penalised_equations():
+    random = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(4, 30, k, dtype=torch.float64, generator=random) for k in (5, 2))
+    penalty = 0.1 * 30 * x.square().mean((1, 2))[:, None, None] * torch.eye(5, dtype=torch.float64)
+    torch.testing.assert_close(ridge_solution(x, y, 0.1), torch.linalg.solve(x.mT @ x + penalty, x.mT @ y))
+
+
+def test_bad_questions(dataset, tmp_path):
+    for task, word in (
+        (replace(TASK, context=150), "context"),
+        (replace(TASK, contexts=(121,)), "contexts"),
+        (replace(TASK, noise=(-0.1,)), "noise"),
+        (replace(TASK, baselines=("magic",)), "magic"),
+        (replace(TASK, context=4, horizon=10), "too short"),
+    ):
+        with pytest.raises(UserError, match=word):
+            task.run(Next(), dataset)
+    with pytest.raises(UserError, match="neither"):
+        TASK.run(torch.nn.Linear(1, 1), dataset)
+    u, y = np.random.default_rng(0).normal(size=(2, 3, 150, 1))
+    y[1, :120] = 0.5
+    write_arrays(tmp_path / "still", {"test": {"action": u, "observation": y}})
+    with pytest.raises(UserError, match="channel 0 of 'observation' is constant .* sequence 1"):
+        TASK.run(Next(), Dataset(tmp_path / "still"))
+    write_arrays(tmp_path / "alone", {"test": {"observation": y}})
+    with pytest.raises(UserError, match="action"):
+        TASK.run(Next(), Dataset(tmp_path / "alone"))
