@@ -14,6 +14,7 @@ MODELS = Registry(
         "ae-rnn": "dynarium.models.pixel_rnn:ae_rnn",
         "dkf": "dynarium.models.dkf:DKFConfig",
         "kvae": "dynarium.models.kvae:KVAEConfig",
+        "one-step-transformer": "dynarium.models.one_step_transformer:OneStepTransformerConfig",
         "per-task": "dynarium.models.per_task:PerTaskConfig",
         "slds": "dynarium.models.slds:SLDSConfig",
         "slvm": "dynarium.models.slvm:SLVMConfig",

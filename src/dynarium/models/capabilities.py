@@ -101,6 +101,29 @@ class ForecastsObservations(Protocol):
 
 
 @runtime_checkable
+class Identifies(Protocol):
+    """Identifies a system by reading its inputs ``action`` and outputs ``observation``, and simulates it from there on."""
+
+    def simulate(
+        self, context: SequenceBatch, action: Shaped[Tensor, "b f a"]
+    ) -> tuple[Float[Tensor, "b f p"], Float[Tensor, "b f p"] | None]:
+        """Return mean and standard deviation of the outputs that follow the context under these inputs.
+
+        ``None`` in place of the deviation: the model has none. Output t may depend on the inputs up to and including t.
+        """
+        ...
+
+
+@runtime_checkable
+class PredictsNext(Protocol):
+    """Predicts every output of a sequence from the past."""
+
+    def predict_next(self, batch: SequenceBatch) -> tuple[Float[Tensor, "b t p"], Float[Tensor, "b t p"] | None]:
+        """Return mean and deviation of every output given inputs up to its step and outputs before it."""
+        ...
+
+
+@runtime_checkable
 class Segments(Protocol):
     """Tells which of several dynamics acts at every step."""
 
