@@ -16,6 +16,7 @@ MODELS = Registry(
         "kvae": "dynarium.models.kvae:KVAEConfig",
         "one-step-transformer": "dynarium.models.one_step_transformer:OneStepTransformerConfig",
         "per-task": "dynarium.models.per_task:PerTaskConfig",
+        "simulation-transformer": "dynarium.models.simulation_transformer:SimulationTransformerConfig",
         "slds": "dynarium.models.slds:SLDSConfig",
         "slvm": "dynarium.models.slvm:SLVMConfig",
         "switching-kvae": "dynarium.models.switching_kvae:SwitchingKVAEConfig",

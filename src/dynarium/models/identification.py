@@ -31,6 +31,13 @@ def check_sizes(config: Any, *names: str) -> None:
         raise UserError(f"model.dropout: expected a probability in [0, 1), got {config.dropout}")
 
 
+def check_range_of(config: Any, name: str) -> None:
+    """Raise a UserError unless ``least_<name>``, where given, is between 1 and ``<name>``."""
+    least, most = getattr(config, f"least_{name}"), getattr(config, name)
+    if least is not None and not 1 <= least <= most:
+        raise UserError(f"model.least_{name}: expected 1 .. {most}, got {least}")
+
+
 def fitted_to_signals(config: ConfigT, shapes: dict[str, tuple[int, ...]], model: str) -> ConfigT:
     """Return the configuration with the numbers of ``inputs`` and ``outputs`` of data of these shapes.
 
@@ -66,6 +73,32 @@ def signals(
     u, y = u.to(like), y.to(like)
     # Nothing of a hidden step enters the network: whatever it holds, NaN included, cannot matter.
     return u, y if seen is None else torch.where(seen[..., None], y, 0), seen
+
+
+def following_inputs(action: Tensor, inputs: int, u: Float[Tensor, "b m a"]) -> Float[Tensor, "b f a"]:
+    """Return the inputs to come, as those of the context in type and device.
+
+    Raises:
+        UserError: Other channels or another number of sequences than those of the context.
+    """
+    if action.shape[-1] != inputs:
+        raise UserError(f"action: {inputs} channels wanted, got {action.shape[-1]}")
+    if len(action) != len(u):
+        raise UserError(f"action: inputs for the {len(u)} sequences of the context wanted, got {len(action)}")
+    return action.to(u)
+
+
+def aligned_to_the_end(
+    u: Float[Tensor, "b m a"], y: Float[Tensor, "b m p"], seen: Bool[Tensor, "b m"] | None, length: Tensor | None
+) -> tuple[Float[Tensor, "b m a"], Float[Tensor, "b m p"], Bool[Tensor, "b m"] | None]:
+    """Return the signals moved so that the last valid step of each sequence is the last one; what comes free is hidden."""
+    if length is None or seen is None:
+        return u, y, seen
+    t = u.shape[1]
+    source = torch.arange(t, device=u.device) - (t - length.to(u.device))[:, None]
+    index = source.clamp(min=0)
+    moved = [x.gather(1, index[..., None].expand_as(x)) for x in (u, y)]
+    return moved[0], moved[1], seen.gather(1, index) & (source >= 0)
 
 
 def check_finite(**values: Tensor) -> None:
