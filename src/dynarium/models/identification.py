@@ -53,7 +53,9 @@ def fitted_to_signals(config: ConfigT, shapes: dict[str, tuple[int, ...]], model
 def signals(
     batch: SequenceBatch, inputs: int, outputs: int, like: Tensor
 ) -> tuple[Float[Tensor, "b t a"], Float[Tensor, "b t p"], Bool[Tensor, "b t"] | None]:
-    """Return inputs, outputs (0 where hidden) and which steps are observed (``None``: all), as ``like`` in type and device.
+    """Return inputs (0 past the end), outputs (0 where hidden) and which steps are observed (``None``: all).
+
+    The signals have type and device of ``like``.
 
     Raises:
         UserError: A field is missing, has another number of channels, or the two have different lengths.
@@ -71,34 +73,14 @@ def signals(
         raise UserError(f"action: as many steps as the {y.shape[1]} of the observation wanted, got {u.shape[1]}")
     seen = batch.observed()
     u, y = u.to(like), y.to(like)
-    # Nothing of a hidden step enters the network: whatever it holds, NaN included, cannot matter.
-    return u, y if seen is None else torch.where(seen[..., None], y, 0), seen
-
-
-def following_inputs(action: Tensor, inputs: int, u: Float[Tensor, "b m a"]) -> Float[Tensor, "b f a"]:
-    """Return the inputs to come, as those of the context in type and device.
-
-    Raises:
-        UserError: Other channels or another number of sequences than those of the context.
-    """
-    if action.shape[-1] != inputs:
-        raise UserError(f"action: {inputs} channels wanted, got {action.shape[-1]}")
-    if len(action) != len(u):
-        raise UserError(f"action: inputs for the {len(u)} sequences of the context wanted, got {len(action)}")
-    return action.to(u)
-
-
-def aligned_to_the_end(
-    u: Float[Tensor, "b m a"], y: Float[Tensor, "b m p"], seen: Bool[Tensor, "b m"] | None, length: Tensor | None
-) -> tuple[Float[Tensor, "b m a"], Float[Tensor, "b m p"], Bool[Tensor, "b m"] | None]:
-    """Return the signals moved so that the last valid step of each sequence is the last one; what comes free is hidden."""
-    if length is None or seen is None:
-        return u, y, seen
-    t = u.shape[1]
-    source = torch.arange(t, device=u.device) - (t - length.to(u.device))[:, None]
-    index = source.clamp(min=0)
-    moved = [x.gather(1, index[..., None].expand_as(x)) for x in (u, y)]
-    return moved[0], moved[1], seen.gather(1, index) & (source >= 0)
+    if seen is None:
+        return u, y, None
+    # Nothing of a hidden output or of a step past the end enters the network: whatever it holds, NaN included, cannot matter.
+    if batch.length is not None:
+        u = torch.where(
+            (torch.arange(u.shape[1], device=u.device) < batch.length[:, None].to(u.device))[..., None], u, 0
+        )
+    return u, torch.where(seen[..., None], y, 0), seen
 
 
 def check_finite(**values: Tensor) -> None:
@@ -183,8 +165,3 @@ def prediction_loss(
     log_likelihood = gaussian_log_likelihood(error, torch.zeros_like(error), (deviation / unit).square())
     nll = -(weight * log_likelihood).sum() / total
     return nll, {"mse": squared.detach(), "nll": nll.detach()}
-
-
-def drawn_between(least: int | None, most: int, training: bool) -> int:
-    """Return a whole number between the two, drawn in training; the larger one in evaluation or without a lesser one."""
-    return most if least is None or not training else int(torch.randint(least, most + 1, ()))

@@ -16,24 +16,16 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from dynarium.errors import UserError
 from dynarium.models.identification import (
     Answer,
     Normalisation,
     Scale,
-    aligned_to_the_end,
-    check_finite,
     check_range_of,
     check_sizes,
-    drawn_between,
     fitted_to_signals,
-    following_inputs,
     gaussian_head,
-    prediction_loss,
-    scale_of,
-    signals,
-    unit_scale,
 )
+from dynarium.models.simulation import simulation_from, simulation_loss
 from dynarium.nn.transformer import Block, initialise_as_gpt, rotary_angles
 from dynarium.types import SequenceBatch
 
@@ -57,7 +49,7 @@ class SimulationTransformerConfig:
         bias: Norms and attentions have biases.
         mlp_bias: MLPs have biases; the published ones never have.
         dropout: Dropout of tokens, attention weights and branches.
-        positions: Learned vectors added to the tokens, or rotary positions (Su et al. 2021) on one time axis for past and future.
+        positions: Learned vectors added to the tokens, or rotary ones (Su et al. 2021) on one time axis for past and future.
         patch: Steps of a token of the past.
         patching: How the steps of a patch become a token; with one step of a patch the two differ little.
         probabilistic: Predict a Gaussian of each output and train by its likelihood (Rufolo et al. 2024).
@@ -192,57 +184,17 @@ class SimulationTransformer(nn.Module):
     def loss(self, batch: SequenceBatch, step: int) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Return the mean squared error of the simulated outputs, or their mean negative log-likelihood in nats.
 
-        In units of the deviation of each sequence's outputs. Training takes a random window of the sequences, with lengths of
-        past and future drawn as configured; evaluation the first ``context + horizon`` steps.
-
-        Raises:
-            UserError: The sequences are shorter than past and future together.
+        See ``simulation_loss``.
         """
-        config = self.config
-        u, y, seen = signals(batch, config.inputs, config.outputs, self.embed_query.weight)
-        m = drawn_between(config.least_context, config.context, self.training)
-        h = drawn_between(config.least_horizon, config.horizon, self.training)
-        spare = u.shape[1] - m - h
-        if spare < 0:
-            raise UserError(f"observation: {m} steps of context and {h} to simulate wanted, got {u.shape[1]} in all")
-        start = int(torch.randint(spare + 1, ())) if self.training and spare else 0
-        window, past = slice(start, start + m + h), slice(start, start + m)
-        u_all, y_all, seen_all = u[:, window], y[:, window], None if seen is None else seen[:, window]
-        seen_past = None if seen is None else seen[:, past]
-        unit = scale_of(y_all, seen_all)
-        match config.normalisation:
-            case "context":
-                scales = (scale_of(u[:, past], seen_past), scale_of(y[:, past], seen_past))
-            case "none":
-                scales = (unit_scale(u), unit_scale(y))
-            case "whole-trajectory-leak":
-                scales = (scale_of(u_all, seen_all), unit)
-        answer = self.predict(u[:, past], y[:, past], u_all[:, m:], seen_past, scales)
-        return prediction_loss(answer, y_all[:, m:], unit.deviation, None if seen_all is None else seen_all[:, m:])
+        return simulation_loss(self.predict, batch, self.config, self.embed_query.weight, self.training)
 
-    @torch.no_grad()
     def simulate(self, context: SequenceBatch, action: Shaped[Tensor, "b f a"]) -> Answer:
         """Return mean and deviation of the outputs that follow the context under these inputs.
-
-        The future follows the last valid step of each sequence. With "whole-trajectory-leak" the scale is that of the context,
-        too: nobody knows the other one here.
 
         Raises:
             UserError: Inputs or outputs are missing, not finite, of other channels than the model's, or of more steps.
         """
-        config = self.config
-        u, y, seen = signals(context, config.inputs, config.outputs, self.embed_query.weight)
-        query = following_inputs(action, config.inputs, u)
-        for name, value, most in (("context", u, config.context), ("action", query, config.horizon)):
-            if value.shape[1] > most:
-                raise UserError(f"{name}: at most the model's {most} steps wanted, got {value.shape[1]}")
-        check_finite(action=u, observation=y)
-        check_finite(action=query)
-        u, y, seen = aligned_to_the_end(u, y, seen, context.length)
-        scales = (unit_scale(u), unit_scale(y))
-        if config.normalisation != "none":
-            scales = (scale_of(u, seen), scale_of(y, seen))
-        return self.predict(u, y, query, seen, scales)
+        return simulation_from(self.predict, context, action, self.config, self.embed_query.weight, bounded=True)
 
 
 class Patches(nn.Module):
