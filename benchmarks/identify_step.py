@@ -2,10 +2,10 @@
 
     python benchmarks/identify_step.py [--steps 5] [--threads 2] [--layers 12] [--curve 0] [--device cpu] [--only NAME ...]
 
-The model is that of Forgione, Pura & Piga 2023: 12 layers in encoder and decoder, width 128, 4 heads, batches of 32 sequences of 400
-steps of context and 100 to simulate, one input and one output; forward, backward and AdamW. The eager one writes attention
-out as the published model runs it: PyTorch's ``MultiheadAttention`` with the weights returned, a loop over AdamW's parameters. A
-time is the least of all steps, by the clock; that of the processor is disturbed little by other jobs on the machine.
+The model is that of Forgione, Pura & Piga 2023: 12 layers in encoder and decoder, width 128, 4 heads, batches of 32
+sequences of 400 steps of context and 100 to simulate, one input and one output; forward, backward and AdamW. The eager one
+writes attention out as the published model runs it: PyTorch's ``MultiheadAttention`` with the weights returned, a loop over
+AdamW's parameters. A time is the least of all steps, by the clock; that of the processor is disturbed little by other jobs.
 ``--curve N`` trains N steps in both precisions from equal weights on equal random linear systems and prints the losses.
 """
 
