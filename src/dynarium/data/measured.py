@@ -96,10 +96,10 @@ def read_signals(file: Path) -> dict[str, np.ndarray]:
     readers = {".mat": _read_mat, ".csv": _read_csv, ".npz": _read_npz}
     if file.suffix not in readers:
         raise UserError(f"{file}: expected one of {', '.join(_SUFFIXES)}, got {file.suffix or 'no suffix'}")
+    if not file.is_file():
+        raise UserError(f"{file}: no such file")
     try:
         return readers[file.suffix](file)
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file") from None
     except UserError:
         raise
     except Exception as error:  # what the readers raise on damaged files is not a closed list

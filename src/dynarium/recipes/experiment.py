@@ -91,6 +91,7 @@ class Experiment(Generic[ModelT, WorldT]):
         model: The model's configuration.
         training: The trainer's configuration.
         tasks: The questions that ``evaluate`` asks by default.
+        before: An experiment whose trained model this training starts from; it is run first where no run of it exists.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Experiment(Generic[ModelT, WorldT]):
     model: ModelT
     training: TrainingConfig
     tasks: tuple[Any, ...] = ()
+    before: "Experiment[Any, Any] | None" = None
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,8 @@ def train(
     experiment = replace(experiment, model=experiment.model.fitted(dataset.shapes))
     torch.manual_seed(training.seed)
     model = experiment.model.build().to(training_device())
+    if experiment.before is not None and resume is None:
+        load_weights(model, _trained(experiment.before, runs, quiet))
     train_source = _train_source(experiment, dataset)
     val_source = _val_source(experiment, dataset) if "val" in dataset.schema.splits else None
     spent = _prepare(model, train_source, training.seed) if resume is None else 0.0
@@ -209,6 +213,14 @@ def train(
     )
     trainer.fit(resume=resume is not None)
     return Run(run.directory, experiment)
+
+
+def _trained(experiment: Experiment[Any, Any], runs: Path, quiet: bool) -> Path:
+    """Return the run of an experiment that others start from, trained to its end; it is looked for before it is made."""
+    found = find_run(experiment, runs)
+    if found is None:
+        return train(experiment, runs=runs, quiet=quiet).directory
+    return train(load_experiment(found), runs=runs, resume=found, quiet=quiet).directory
 
 
 def _prepare(model: object, source: Source, seed: int) -> float:
@@ -274,7 +286,7 @@ def find_run(experiment: Experiment[Any, Any], runs: Path) -> Path | None:
 
 def _fits(fitted: Any, model: Any) -> bool:
     """Return whether two model configurations agree in all but what the data fill in."""
-    filled = {"frame", "control", "observation", "position"}
+    filled = {"frame", "control", "observation", "position", "inputs", "outputs"}
     return {k: v for k, v in vars(fitted).items() if k not in filled} == {
         k: v for k, v in vars(model).items() if k not in filled
     }

@@ -152,6 +152,7 @@ def duffing_driven() -> Driven:
         parameters={"omega": (0.5, 1.5), "zeta": (0.02, 0.2), "beta": (0.1, 1.0)},
         excitation=Excitation(kind="multisine", band=(0.0, 0.4)),
         dt=0.5,
+        substeps=8,
         burn_in=100,
     )
 

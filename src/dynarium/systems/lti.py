@@ -5,7 +5,6 @@ Thousands of systems at once: a system is a row, and time is cut into chunks wit
 
 import math
 from dataclasses import dataclass, fields
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -127,13 +126,13 @@ class Modal:
         """Return all entries of each system in one row."""
         return torch.cat([getattr(self, f.name).flatten(1) for f in fields(self)], 1)
 
-    @classmethod
-    def unpacked(cls, rows: Float[Tensor, "b q"], order: int, inputs: int, outputs: int) -> Self:
+    @staticmethod
+    def unpacked(rows: Float[Tensor, "b q"], order: int, inputs: int, outputs: int) -> "Modal":
         """Return the systems of packed rows."""
         parts = rows.split(modal_sizes(order, inputs, outputs), 1)
         re, im, b, c, d = parts
         shape = (-1, order, inputs), (-1, outputs, order), (-1, outputs, inputs)
-        return cls(re=re, im=im, b=b.reshape(shape[0]), c=c.reshape(shape[1]), d=d.reshape(shape[2]))
+        return Modal(re=re, im=im, b=b.reshape(shape[0]), c=c.reshape(shape[1]), d=d.reshape(shape[2]))
 
     def answer(self, u: Float[Tensor, "b t a"]) -> Float[Tensor, "b t p"]:
         """Return the outputs from a state of 0: y_t = C x_t + D u_t, x_(t+1) = A x_t + B u_t.

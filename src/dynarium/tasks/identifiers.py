@@ -13,21 +13,24 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dynarium.errors import UserError
-from dynarium.tasks.subspace import fit_subspace
+from dynarium.tasks.subspace import StateSpace, fit_subspace
 
 T = TypeVar("T")
 
-Series = Float[Tensor, "b t _"]
+Inputs = Float[Tensor, "b t a"]
+Outputs = Float[Tensor, "b t p"]
+Answer = tuple[Float[Tensor, "b f p"], Float[Tensor, "b f p"] | None]
+"""Means of outputs, and their standard deviations where the method states any."""
 
 
 class Identifier(Protocol):
     """A way of identifying; all tensors are float64."""
 
-    def simulate(self, u: Series, y: Series, action: Series) -> Series:
+    def simulate(self, u: Inputs, y: Outputs, action: Float[Tensor, "b f a"]) -> Answer:
         """Return the outputs that follow the context ``u``, ``y`` under the inputs ``action``."""
         ...
 
-    def predict_next(self, u: Series, y: Series, context: int) -> Series | None:
+    def predict_next(self, u: Inputs, y: Outputs, context: int) -> Answer | None:
         """Return each output from step ``context`` on given those before it; ``None``: the method only simulates.
 
         It is fitted to the first ``context`` steps.
@@ -39,26 +42,29 @@ class Identifier(Protocol):
 class LastValue:
     """The last output stays."""
 
-    def simulate(self, u: Series, y: Series, action: Series) -> Series:
+    def simulate(self, u: Inputs, y: Outputs, action: Float[Tensor, "b f a"]) -> Answer:
         """Return the last output of the context, at every step."""
-        return y[:, -1:].expand(-1, action.shape[1], -1)
+        return y[:, -1:].expand(-1, action.shape[1], -1), None
 
-    def predict_next(self, u: Series, y: Series, context: int) -> Series:
+    def predict_next(self, u: Inputs, y: Outputs, context: int) -> Answer:
         """Return the output before."""
-        return y[:, context - 1 : -1]
+        return y[:, context - 1 : -1], None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContextMean:
-    """The mean of the context's outputs."""
+    """The mean of the context's outputs, with their standard deviation."""
 
-    def simulate(self, u: Series, y: Series, action: Series) -> Series:
+    def simulate(self, u: Inputs, y: Outputs, action: Float[Tensor, "b f a"]) -> Answer:
         """Return the mean of the context, at every step."""
-        return y.mean(1, keepdim=True).expand(-1, action.shape[1], -1)
+        return tuple(part.expand(-1, action.shape[1], -1) for part in self._moments(y))  # pyright: ignore[reportReturnType]
 
-    def predict_next(self, u: Series, y: Series, context: int) -> Series:
+    def predict_next(self, u: Inputs, y: Outputs, context: int) -> Answer:
         """Return the mean of the context, at every step."""
-        return y[:, :context].mean(1, keepdim=True).expand(-1, y.shape[1] - context, -1)
+        return self.simulate(u[:, :context], y[:, :context], u[:, context:])
+
+    def _moments(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return y.mean(1, keepdim=True), y.std(1, keepdim=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,46 +72,54 @@ class Arx:
     """Regression on past outputs and inputs, y_t = sum_k A_k y_(t-k) + sum_k B_k u_(t-k) + c (Ljung 1999, section 10.1).
 
     k runs over 1 .. n for outputs and 0 .. n for inputs. Ridge least squares by QR, the penalty a share of the mean squared
-    regressor. ``feedback`` off leaves the outputs out: a finite impulse response.
+    regressor. ``feedback`` off leaves the outputs out: a finite impulse response. One-step predictions are by a model that is
+    chosen and fitted anew to all that is known every ``refit`` steps, as a meta-model reads on, too.
 
     Attributes:
         feedback: Whether past outputs are regressors.
         orders: Values of n to choose from; those with more regressors than three quarters of the fitted steps are left out.
         ridges: Penalties to choose from.
+        refit: Steps between two fits of the one-step prediction.
     """
 
     feedback: bool = True
     orders: tuple[int, ...] = (2, 5, 10, 20, 30)
     ridges: tuple[float, ...] = (1e-12, 1e-4, 1e-2)
+    refit: int = 100
 
-    def simulate(self, u: Series, y: Series, action: Series) -> Series:
+    def simulate(self, u: Inputs, y: Outputs, action: Float[Tensor, "b f a"]) -> Answer:
         """Return the free run after the context; the outputs that start it are the context's last."""
         train = u.shape[1] - u.shape[1] // 4
         candidates = self._candidates(u, y, train)
         errors = []
         for order, ridge in candidates:
             weights = self._fit(u[:, :train], y[:, :train], order, ridge)
-            errors.append(_error(self._free_run(weights, u, y[:, :train], order), y[:, train:]))
+            errors.append(mean_squared(self._free_run(weights, u, y[:, :train], order), y[:, train:]))
         inputs = torch.cat([u, action], 1)
         answer = y.new_zeros(len(y), action.shape[1], y.shape[2])
-        for (order, ridge), rows in _chosen(candidates, errors):
+        for (order, ridge), rows in chosen(candidates, errors):
             weights = self._fit(u[rows], y[rows], order, ridge)
             answer[rows] = self._free_run(weights, inputs[rows], y[rows], order)
-        return answer
+        return answer, None
 
-    def predict_next(self, u: Series, y: Series, context: int) -> Series:
+    def predict_next(self, u: Inputs, y: Outputs, context: int) -> Answer:
         """Return the one-step predictions after the context."""
-        train = context - context // 4
-        candidates = self._candidates(u, y, train)
+        ends = range(context, y.shape[1], self.refit)
+        return torch.cat([self._next(u[:, : k + self.refit], y[:, : k + self.refit], k) for k in ends], 1), None
+
+    def _next(self, u: Tensor, y: Tensor, known: int) -> Tensor:
+        """Return the one-step predictions from step ``known`` on by a fit to the steps before it."""
+        train = known - known // 4
+        candidates = self._candidates(u[:, :known], y, train)
         errors = []
         for order, ridge in candidates:
             weights = self._fit(u[:, :train], y[:, :train], order, ridge)
-            known = self._regressors(u[:, :context], y[:, :context], order)[:, train - order :]
-            errors.append(_error(known @ weights, y[:, train:context]))
-        answer = y.new_zeros(len(y), y.shape[1] - context, y.shape[2])
-        for (order, ridge), rows in _chosen(candidates, errors):
-            weights = self._fit(u[rows, :context], y[rows, :context], order, ridge)
-            answer[rows] = self._regressors(u[rows], y[rows], order)[:, context - order :] @ weights
+            x = self._regressors(u[:, :known], y[:, :known], order)[:, train - order :]
+            errors.append(mean_squared(x @ weights, y[:, train:known]))
+        answer = y.new_zeros(len(y), y.shape[1] - known, y.shape[2])
+        for (order, ridge), rows in chosen(candidates, errors):
+            weights = self._fit(u[rows, :known], y[rows, :known], order, ridge)
+            answer[rows] = self._regressors(u[rows], y[rows], order)[:, known - order :] @ weights
         return answer
 
     def _candidates(self, u: Tensor, y: Tensor, train: int) -> list[tuple[int, float]]:
@@ -155,35 +169,33 @@ class Subspace:
     orders: tuple[int, ...] = (1, 2, 4, 6, 8, 10)
     rows: int = 15
 
-    def simulate(self, u: Series, y: Series, action: Series) -> Series:
+    def simulate(self, u: Inputs, y: Outputs, action: Float[Tensor, "b f a"]) -> Answer:
         """Return the free run of the model from its own state at the end of the context."""
+        middle_u, middle_y = u.mean(1, keepdim=True), y.mean(1, keepdim=True)
+        u, y, action = u - middle_u, y - middle_y, action - middle_u
+        answer = y.new_zeros(len(y), action.shape[1], y.shape[2])
+        inputs = torch.cat([u, action], 1)
+        for model, rows in self.fit(u, y):
+            answer[rows] = model.simulate(inputs[rows])[:, u.shape[1] :]
+        return answer + middle_y, None
+
+    def predict_next(self, u: Inputs, y: Outputs, context: int) -> None:
+        """Return nothing: the method gives no noise model here, so it only simulates."""
+
+    def fit(self, u: Inputs, y: Outputs) -> list[tuple[StateSpace, Shaped[Tensor, " m"]]]:
+        """Return models of the best orders, each with the sequences that it is of; the signals are centred.
+
+        Raises:
+            UserError: There are too few steps.
+        """
         train = u.shape[1] - u.shape[1] // 4
         rows = min(self.rows, train // 8)
         orders = [n for n in self.orders if n < rows * y.shape[2]]
         if not orders:
             raise UserError(f"identify: a context of {u.shape[1]} steps is too short to fit {type(self).__name__}")
-        middle_u, middle_y = u.mean(1, keepdim=True), y.mean(1, keepdim=True)
-        u, y, action = u - middle_u, y - middle_y, action - middle_u
         models = fit_subspace(u[:, :train], y[:, :train], orders, rows)
-        errors = [_error(model.simulate(u)[:, train:], y[:, train:]) for model in models]
-        answer = y.new_zeros(len(y), action.shape[1], y.shape[2])
-        inputs = torch.cat([u, action], 1)
-        for order, chosen in _chosen(orders, errors):
-            model = fit_subspace(u[chosen], y[chosen], [order], rows)[0]
-            answer[chosen] = model.simulate(inputs[chosen])[:, u.shape[1] :]
-        return answer + middle_y
-
-    def predict_next(self, u: Series, y: Series, context: int) -> None:
-        """Return nothing: the method gives no noise model here, so it only simulates."""
-
-
-IDENTIFIERS: dict[str, Identifier] = {
-    "last-value": LastValue(),
-    "context-mean": ContextMean(),
-    "fir": Arx(feedback=False, orders=(5, 10, 20, 50, 100), ridges=(1e-6, 1e-3, 1e-1)),
-    "arx": Arx(),
-    "subspace": Subspace(),
-}
+        errors = [mean_squared(model.simulate(u)[:, train:], y[:, train:]) for model in models]
+        return [(fit_subspace(u[mine], y[mine], [n], rows)[0], mine) for n, mine in chosen(orders, errors)]
 
 
 def ridge_solution(x: Float[Tensor, "b t r"], y: Float[Tensor, "b t p"], ridge: float) -> Float[Tensor, "b r p"]:
@@ -194,12 +206,13 @@ def ridge_solution(x: Float[Tensor, "b t r"], y: Float[Tensor, "b t p"], ridge: 
     return torch.linalg.solve_triangular(r, q[:, : x.shape[1]].mT @ y, upper=True)
 
 
-def _error(found: Tensor, truth: Tensor) -> Shaped[Tensor, " b"]:
+def mean_squared(found: Float[Tensor, "b t p"], truth: Float[Tensor, "b t p"]) -> Float[Tensor, " b"]:
+    """Return the mean squared error of every sequence; infinite where it is no number."""
     return (found - truth).square().mean((1, 2)).nan_to_num(torch.inf)
 
 
-def _chosen(candidates: Sequence[T], errors: list[Tensor]) -> list[tuple[T, Tensor]]:
+def chosen(candidates: Sequence[T], errors: Sequence[Tensor]) -> list[tuple[T, Shaped[Tensor, " m"]]]:
     """Return each candidate that is best for some sequences, with these sequences."""
-    best = torch.stack(errors).argmin(0)
+    best = torch.stack(list(errors)).argmin(0)
     groups = [(candidate, (best == k).nonzero()[:, 0]) for k, candidate in enumerate(candidates)]
     return [(candidate, rows) for candidate, rows in groups if len(rows)]

@@ -16,7 +16,10 @@ class TrainingConfig:
         batch_size: Sequences of a batch, over all processes.
         learning_rate: Learning rate as a function of the step.
         optimizer: Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or LARS (You et al. 2017).
+        betas: Decays of the running means of gradient and squared gradient in Adam and AdamW; LARS has none.
         weight_decay: Weight decay of the optimiser.
+        decayed: What decays in Adam and AdamW: ``all`` parameters, or ``matrices``, which leaves biases and gains alone.
+        fused: One kernel for all parameters in Adam and AdamW instead of one operation after the other.
         clip_norm: Clip the gradient to this norm; ``None``: do not clip.
         ema: Decay of an exponential moving average of the weights, which is then validated and kept as best.
         precision: ``auto`` times a step in float32 and in bfloat16 autocast on the first batch and takes the faster one.
@@ -36,7 +39,10 @@ class TrainingConfig:
     batch_size: int = 32
     learning_rate: Schedule = Constant(value=1e-3)
     optimizer: Literal["adam", "adamw", "lars"] = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
+    decayed: Literal["all", "matrices"] = "all"
+    fused: bool = False
     clip_norm: float | None = 10.0
     ema: float | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -54,6 +60,8 @@ class TrainingConfig:
         for name in ("steps", "batch_size", "validate_every", "checkpoint_every", "log_every", "media_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"training.{name}: expected at least 1, got {getattr(self, name)}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"training.betas: expected decays in [0, 1), got {self.betas}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise UserError(f"training.ema: expected a decay between 0 and 1, got {self.ema}")
         if self.clip_norm is not None and self.clip_norm <= 0:

@@ -104,6 +104,19 @@ class State:
         return ""
 
 
+def optimizer_of(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Return the configured optimiser of a model's parameters."""
+    parameters: list[Any] = [p for p in model.parameters() if p.requires_grad]
+    options: dict[str, Any] = {"lr": config.learning_rate(0), "weight_decay": config.weight_decay}
+    if config.optimizer == "lars":
+        return LARS(parameters, **options)
+    if config.decayed == "matrices":
+        matrices, others = ([p for p in parameters if (p.ndim > 1) == kind] for kind in (True, False))
+        parameters = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+    options |= {"betas": config.betas} | ({"fused": True} if config.fused else {})
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer](parameters, **options)
+
+
 class Trainer:
     """Trains a model on a source and keeps the run's directory.
 
@@ -202,11 +215,7 @@ class Trainer:
         AcceleratorState._reset_state()  # a second training in this process may choose another precision
         self.accelerator = Accelerator(cpu=use_cpu(), mixed_precision="bf16" if wanted == "bfloat16" else "no")
         self.main = self.accelerator.is_main_process
-        optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "lars": LARS}[config.optimizer]
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.wrapped, self.optimizer = self.accelerator.prepare(
-            LossModule(self.model), optimizer(parameters, lr=config.learning_rate(0), weight_decay=config.weight_decay)
-        )
+        self.wrapped, self.optimizer = self.accelerator.prepare(LossModule(self.model), optimizer_of(self.model, config))
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else None
         self.state = State(wanted, self.spent)
         self.accelerator.register_for_checkpointing(self.state, *([self.ema] if self.ema else []))
