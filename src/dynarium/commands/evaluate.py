@@ -47,7 +47,8 @@ class Options:
     """Questions to ask; default: those of the recipe."""
     data: Path | None = None
     """Another dataset with frames of the same shape, e.g. an imported one; or a .mat, .csv or .npz file with inputs u and
-    outputs y, which is imported for the occasion."""
+    outputs y, which is imported for the occasion, cut into pieces as long as the model reads. The recipe's questions with a
+    label of their own, about its own data, are then left out."""
     split: Literal["train", "val", "test"] | None = None
     """Split to ask about; default: the task's own (test)."""
     sequences: int | None = None
@@ -74,7 +75,9 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
     tasks = [task for found in wanted for task in found] or list(own)
     tasks = _changed(tasks, dotted, prog) if dotted else tasks
     changes = {k: v for k, v in (("split", options.split), ("sequences", options.sequences)) if v is not None}
-    dataset = run.dataset if options.data is None else _dataset(options.data)
+    dataset = run.dataset if options.data is None else _dataset(options.data, run.experiment.model)
+    if options.data is not None:
+        tasks = [task for task in tasks if not getattr(task, "label", "")]
     frame: tuple[int, ...] | None = getattr(run.experiment.model, "frame", None)
     if frame is not None and dataset.shapes.get("video", frame)[-3:] != frame:
         raise UserError(f"--data: expected frames {frame}, got {dataset.shapes['video'][-3:]} in {dataset.directory}")
@@ -105,7 +108,7 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
         raise UserError("; ".join(refused))
 
 
-def _dataset(path: Path) -> "Dataset":
+def _dataset(path: Path, model: Any) -> "Dataset":
     """Return the dataset of a directory, or of a file of inputs and outputs, imported into a folder that goes at exit."""
     from dynarium.data import Dataset, import_measured
 
@@ -113,7 +116,9 @@ def _dataset(path: Path) -> "Dataset":
         return Dataset(path)
     folder = tempfile.TemporaryDirectory(prefix="dynarium-")
     atexit.register(folder.cleanup)
-    return import_measured(path, Path(folder.name) / path.stem)
+    both = getattr(model, "context", None), getattr(model, "horizon", None)
+    most = sum(both) if all(isinstance(x, int) for x in both) else getattr(model, "steps", None)
+    return import_measured(path, Path(folder.name) / path.stem, most=most)
 
 
 def _changed(tasks: Sequence[Any], dotted: Sequence[str], prog: str) -> list[Any]:

@@ -27,6 +27,7 @@ def import_measured(
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
     steps: int | None = None,
+    most: int | None = None,
     dt: float | None = None,
     split: str | None = None,
     force: bool = False,
@@ -43,6 +44,7 @@ def import_measured(
         inputs: Names of the input arrays or columns, each one or more channels; default ``u`` and the like.
         outputs: Names of the output arrays or columns; default ``y`` and the like.
         steps: Cut each record into sequences of so many steps; what is left over is dropped. ``None``: whole records.
+        most: Cut only records that are longer than this, into sequences of so many steps.
         dt: Sampling time; default: what the file says (``Ts``, or the column or array ``t``), else 1.
         split: Where the sequences go; default ``test``.
         force: Replace an existing dataset.
@@ -70,6 +72,7 @@ def import_measured(
             f"{file}: inputs and outputs must be of equal length, got {u.shape[axis]} {what} of "
             f"{', '.join(u_names)} and {y.shape[axis]} of {', '.join(y_names)}"
         )
+    steps = most if steps is None and most is not None and u.shape[1] > most else steps
     if steps is not None:
         if steps > u.shape[1]:
             raise UserError(f"steps: expected at most the {u.shape[1]} steps of {file}, got {steps}")

@@ -215,7 +215,9 @@ class Trainer:
         AcceleratorState._reset_state()  # a second training in this process may choose another precision
         self.accelerator = Accelerator(cpu=use_cpu(), mixed_precision="bf16" if wanted == "bfloat16" else "no")
         self.main = self.accelerator.is_main_process
-        self.wrapped, self.optimizer = self.accelerator.prepare(LossModule(self.model), optimizer_of(self.model, config))
+        self.wrapped, self.optimizer = self.accelerator.prepare(
+            LossModule(self.model), optimizer_of(self.model, config)
+        )
         self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else None
         self.state = State(wanted, self.spent)
         self.accelerator.register_for_checkpointing(self.state, *([self.ema] if self.ema else []))
