@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from dynarium.data.generate import make_block
+from dynarium.memory import keep_freed_memory
 from dynarium.rendering.hard import disc_rows
 from dynarium.systems import WORLDS
 from dynarium.systems.ball import BouncingBall
@@ -64,6 +65,13 @@ ORIGINALS: dict[str, float | None] = {
     "dot-obstacles": None,
     "forced-pendulum": None,
     "lotka-volterra": None,
+    "random-lti": 1562,
+    "wiener-hammerstein": 604,
+    "parallel-wiener-hammerstein": None,  # the original one has one branch, whatever it is asked for
+    "hammerstein": None,
+    "duffing-driven": None,
+    "bouc-wen": None,
+    "cascaded-tanks": None,
 }
 """Sequences per second of the original generator of each set; ``None`` where it was not timed."""
 
@@ -71,6 +79,7 @@ ORIGINALS: dict[str, float | None] = {
 def measure(name: str, process: int, seconds: float) -> tuple[float, float, float, int]:
     """Return sequences per second, the same per CPU second, growth of the peak in MiB, and bytes of a sequence."""
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the jobs of ``dynarium data make`` do
     world = BOX if name == "box" else WORLDS[name]()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     made = make_block(world, 0, "warm-up", process, world.steps)

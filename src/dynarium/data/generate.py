@@ -15,6 +15,7 @@ from dynarium.data.jobs import Backend, cluster, run_jobs
 from dynarium.data.schema import BLOCK
 from dynarium.data.writer import Shard, begin, blocks_of, finish, plan_shards, shard_size_for, write_shard
 from dynarium.errors import RunError, UserError
+from dynarium.memory import keep_freed_memory
 from dynarium.systems import System
 from dynarium.systems.multitask import MultiTask
 from dynarium.types import Trajectory
@@ -78,6 +79,7 @@ def make_shard(world: System, partial: Path, shard: Shard, steps: int, seed: int
             yield {name: array[inside] for name, array in made.items()}
 
     threads = torch.get_num_threads()
+    keep_freed_memory()  # a block asks for the same large tensors again
     torch.set_num_threads(1)  # blocks are small: processes scale, threads only wait for each other
     try:
         write_shard(partial, shard, blocks())

@@ -1,13 +1,14 @@
 """Random linear time-invariant systems in modal form: the law they are drawn from, and what they answer.
 
-Thousands of systems at once: a system is a row, and time is cut into chunks within which the recurrence is a matrix product.
+Thousands of systems at once: a system is a row. Those with one input and one output are simulated by a compiled sweep on the
+CPU; otherwise time is cut into chunks within which the recurrence is a matrix product.
 """
 
 import math
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from dynarium.errors import UserError
@@ -81,27 +82,14 @@ class LinearLaw:
 
     def _poles(self, order: Int[Tensor, " b"], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw the poles place by place; a pair fills two places, the one of positive phase first."""
-        n, width = len(order), self.order
-        repeat, real = torch.rand(2, width, n, dtype=torch.float64, device=order.device, generator=generator)
-        size, angle = (uniform(bounds, (width, n), generator) for bounds in (self.magnitude, self.phase))
-        re, im = torch.zeros(2, width, n, dtype=torch.float64, device=order.device)
-        second = torch.zeros_like(order, dtype=torch.bool)
-        for i in range(width):
-            last = i == order - 1
-            alone = (real[i] < _REAL) | last
-            here_re = torch.where(alone, size[i], size[i] * angle[i].cos())
-            here_im = torch.where(alone, 0.0, size[i] * angle[i].sin())
-            if i > 0:
-                again = (repeat[i] < _REPEAT) & ~last
-                pair = im[i - 1] != 0
-                before = i - 1 - pair.long()  # the first place of what stands before
-                before_re, before_im = (x.gather(0, before.clamp(min=0)[None])[0] for x in (re, im))
-                here_re, here_im = torch.where(again, before_re, here_re), torch.where(again, before_im, here_im)
-                here_re, here_im = torch.where(second, re[i - 1], here_re), torch.where(second, -im[i - 1], here_im)
-            free = i < order
-            re[i], im[i] = here_re * free, here_im * free
-            second = ~second & (im[i] > 0)
-        return re.T.contiguous(), im.T.contiguous()
+        from dynarium.systems.lti_sweeps import drawn_poles  # compiled when it is first used
+
+        shape = (len(order), self.order)
+        repeat, real = torch.rand(2, *shape, dtype=torch.float64, device=order.device, generator=generator)
+        size, angle = (uniform(bounds, shape, generator) for bounds in (self.magnitude, self.phase))
+        draws = (order, repeat - _REPEAT, real - _REAL, size, angle)
+        re, im = drawn_poles(*(x.cpu() for x in draws))  # a loop over few numbers, on any device
+        return re.to(order.device), im.to(order.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +123,26 @@ class Modal:
         return Modal(re=re, im=im, b=b.reshape(shape[0]), c=c.reshape(shape[1]), d=d.reshape(shape[2]))
 
     def answer(self, u: Float[Tensor, "b t a"]) -> Float[Tensor, "b t p"]:
-        """Return the outputs from a state of 0: y_t = C x_t + D u_t, x_(t+1) = A x_t + B u_t.
+        """Return the outputs from a state of 0: y_t = C x_t + D u_t, x_(t+1) = A x_t + B u_t."""
+        if u.device.type == "cpu" and u.shape[2] == 1 == self.c.shape[1]:
+            from dynarium.systems.lti_sweeps import modal_answer  # compiled when it is first used
+
+            return modal_answer(u[..., 0], *self.residues(), self.d[:, 0, 0])[..., None]
+        return self.answer_in_chunks(u)
+
+    def residues(self) -> tuple[Complex[Tensor, "b n"], Complex[Tensor, "b n"]]:
+        """Return poles and residues of systems with one input and one output: H(z) = d + Re sum_i r_i / (z - p_i).
+
+        A pair stands in its first place, where s = x_1 + i x_2 follows s' = (re - i im) s + (b_1 + i b_2) u; its second
+        place has residue 0.
+        """
+        first, c, b = self.im > 0, self.c[:, 0], self.b[:, :, 0]
+        next_c, next_b = (torch.where(first, x.roll(-1, 1), 0.0) for x in (c, b))
+        residue = torch.complex(c, -next_c) * torch.complex(b, next_b)
+        return torch.complex(self.re, -self.im), torch.where(self.im < 0, 0.0, residue)
+
+    def answer_in_chunks(self, u: Float[Tensor, "b t a"]) -> Float[Tensor, "b t p"]:
+        """Return the same by matrix products, on any device and of any number of inputs and outputs.
 
         Within a chunk of L steps, Y = U H + x O with H the Toeplitz matrix of the impulse response and O the free response;
         only the state at the borders of the chunks is a recurrence.

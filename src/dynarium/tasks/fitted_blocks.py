@@ -21,8 +21,8 @@ class FittedWienerHammerstein:
     """G1 - tanh network - G2 of one input and one output, by Adam on the mean squared simulated output.
 
     Linear dynamics have ``modes`` pairs of poles and a feed-through: y_t = d u_t + sum_k h_k u_(t-k) with
-    h_k = sum_j Re(c_j lambda_j^(k-1)) and |lambda_j| < 1. Sequences begin at rest; the first quarter of the context (at most 100
-    steps), where that is wrong, does not count. Of several restarts the one with the least error counts.
+    h_k = sum_j Re(c_j lambda_j^(k-1)) and |lambda_j| < 1. Sequences begin at rest; the first quarter of the context (at most
+    100 steps), where that is wrong, does not count. Of several restarts the one with the least error counts.
 
     Attributes:
         modes: Pairs of poles of each linear part.

@@ -14,20 +14,23 @@ _LEAST = 1e-10
 """Smallest variance of a noise, as a share of the outputs' variance: without noise EM would divide by 0."""
 
 
+_SUBSPACE = Subspace()
+
+
 @dataclass(frozen=True, kw_only=True)
 class KalmanEM:
     """x_(t+1) = A x_t + B u_t + w_t, y_t = C x_t + D u_t + v_t: EM from a subspace model, then the Kalman filter.
 
     The E-step smooths (Rauch, Tung & Striebel 1965), the M-step is two regressions on expected moments (Shumway & Stoffer 1982;
     with inputs: Gibson & Ninness 2005, lemma 3.3). The number of states is the subspace model's. Simulations go on from the
-    filter's last state and state the deviation that both noises give.
+    filter's last state and state the deviation of what would be measured, that is with both noises.
 
     Attributes:
         start: Method of the model that EM starts from.
         iterations: Iterations of EM.
     """
 
-    start: Subspace = Subspace()
+    start: Subspace = _SUBSPACE
     iterations: int = 20
 
     def simulate(self, u: Inputs, y: Outputs, action: Float[Tensor, "b f a"]) -> Answer:

@@ -2,7 +2,7 @@
 
 from dynarium.training.checkpoint import load_weights
 from dynarium.training.config import TrainingConfig
-from dynarium.training.memory import keep_freed_memory
+from dynarium.memory import keep_freed_memory
 from dynarium.training.processes import agreed, main_first, rank_and_world, training_device
 from dynarium.training.run_directory import RunDirectory, here
 from dynarium.training.trainer import Trainer

@@ -22,7 +22,7 @@ from dynarium.training.checkpoint import find_checkpoint, save_weights, write_ch
 from dynarium.training.config import TrainingConfig
 from dynarium.training.interrupts import Interrupts
 from dynarium.training.lars import LARS
-from dynarium.training.memory import keep_freed_memory
+from dynarium.memory import keep_freed_memory
 from dynarium.training.precision import fastest_precision
 from dynarium.training.processes import agreed, training_device, use_cpu
 from dynarium.training.progress import TrainingProgress, summary
