@@ -8,7 +8,7 @@ from dynarium.data import Dataset, make_dataset, write_arrays
 from dynarium.errors import UserError
 from dynarium.systems.identification import RandomLti
 from dynarium.systems.lti import LinearLaw
-from dynarium.tasks.baselines import IDENTIFIERS, QUICK
+from dynarium.tasks.classical import IDENTIFIERS, QUICK
 from dynarium.tasks.identifiers import ridge_solution
 from dynarium.tasks.identify import Identify
 

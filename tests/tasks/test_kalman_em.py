@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -25,7 +27,7 @@ def test_every_iteration_raises_the_likelihood(noisy):
 
         found = [likelihood(_initial(start, u[rows], y[rows]))]
         found += [likelihood(fit_em(start, u[rows], y[rows], n)) for n in (1, 2, 5, 20)]
-        for before, after in zip(found, found[1:], strict=False):
+        for before, after in itertools.pairwise(found):
             assert (after > before - 1e-6 * before.abs()).all()
         assert (found[-1] > found[0] + 1).all()
 

@@ -124,8 +124,9 @@ def identify_wh_one_step(tier: Tier = "cpu") -> Identification:
 def identify_wh_one_step_large(tier: Tier = "cpu") -> Identification:
     """The same by a larger model (table 1): RMSE .018.
 
-    Paper: 12 layers, 12 heads, width 768 (85.7 million parameters), sequences of 1024 steps, ten million steps of 20, 7.3 days
-    on an RTX 3090. ``cpu`` reads sequences as long by the small model. Command: ``dynarium reproduce identify-wh-one-step-large``.
+    Paper: 12 layers, 12 heads, width 768 (85.7 million parameters), sequences of 1024 steps, ten million steps of 20, 7.3
+    days on an RTX 3090. ``cpu`` reads sequences as long by the small model.
+    Command: ``dynarium reproduce identify-wh-one-step-large``.
     """
     base = identify_wh_one_step(tier)
     schedule = training(tier, 10_000_000)

@@ -1,7 +1,7 @@
-"""What linear systems and static networks answer, compiled: many sequences side by side, one vector instruction over them all.
+"""What linear systems and static networks answer, compiled: one vector instruction works on many sequences side by side.
 
-Numba compiles the sweeps when they are first used and keeps the result on disk. Each sequence is worked on alone, in float64, so
-that its numbers do not depend on its neighbours.
+Numba compiles the sweeps when they are first used and keeps the result on disk. No sequence's numbers depend on those beside
+it. All is in float64.
 """
 
 import functools
@@ -161,7 +161,7 @@ def _poles_sweep(order, repeat, real, pair_re, pair_im, size, re, im):
         i, n = 0, order[row]
         while i < n:
             last = i == n - 1
-            if 0 < i and not last and repeat[row, i] < 0:
+            if i > 0 and not last and repeat[row, i] < 0:
                 if im[row, i - 1] == 0:
                     re[row, i] = re[row, i - 1]
                     i += 1

@@ -1,18 +1,57 @@
-"""The classical identifiers by name."""
+"""Trivial answers that a model has to beat."""
 
-from dynarium.tasks.fitted_blocks import FittedWienerHammerstein
-from dynarium.tasks.identifiers import Arx, ContextMean, Identifier, LastValue, Subspace
-from dynarium.tasks.kalman_em import KalmanEM
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
-IDENTIFIERS: dict[str, Identifier] = {
-    "last-value": LastValue(),
-    "context-mean": ContextMean(),
-    "fir": Arx(feedback=False, orders=(5, 10, 20, 50, 100), ridges=(1e-6, 1e-3, 1e-1)),
-    "arx": Arx(),
-    "subspace": Subspace(),
-    "kalman-em": KalmanEM(),
-    "wiener-hammerstein": FittedWienerHammerstein(),
-}
+from dynarium.data import Dataset
+from dynarium.tasks.common import known_steps
 
-QUICK = ("last-value", "context-mean", "fir", "arx", "subspace")
-"""What answers at once. EM compiles its sweeps when it is first used, and the gradient fit takes seconds a system."""
+BACKGROUND_SEQUENCES = 512
+
+
+def background(dataset: Dataset) -> Float[Tensor, "c h w"]:
+    """Return the blank scene: the median of every pixel over training frames; of the first split where none is called train."""
+    split = "train" if "train" in dataset.schema.splits else next(iter(dataset.schema.splits))
+    batch = dataset.batch(split, range(min(BACKGROUND_SEQUENCES, dataset.size(split))))
+    assert batch.video is not None
+    video = batch.video[known_steps(batch)]
+    video = video[:: max(1, len(video) // 2048)]
+    return video.float().median(0).values / (255 if video.dtype == torch.uint8 else 1)
+
+
+def hold_last(video: Float[Tensor, "b t c h w"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t c h w"]:
+    """Return every frame as the last observed one; before the first observation, as the first observed one."""
+    before, after = _neighbours(mask)
+    return _pick(video, torch.where(before >= 0, before, after.clamp(max=mask.shape[1] - 1)))
+
+
+def interpolate(video: Float[Tensor, "b t c h w"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t c h w"]:
+    """Return every hidden frame as the pixelwise linear interpolation between its observed neighbours; held at the ends."""
+    t = mask.shape[1]
+    before, after = _neighbours(mask)
+    first = torch.where(before >= 0, before, after.clamp(max=t - 1))
+    second = torch.where(after < t, after, first)
+    steps = torch.arange(t).expand_as(first)
+    share = ((steps - first) / (second - first).clamp(min=1)).clamp(0, 1)[..., None, None, None]
+    return (1 - share) * _pick(video, first) + share * _pick(video, second)
+
+
+def where_any(
+    mask: Bool[Tensor, "b t"], frames: Float[Tensor, "b s c h w"], blank: Float[Tensor, "c h w"]
+) -> Float[Tensor, "b s c h w"]:
+    """Return ``frames`` for sequences of which anything is observed, else the blank scene."""
+    return torch.where(mask.any(1)[:, None, None, None, None], frames, blank)
+
+
+def _neighbours(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the index of the last observed step up to each step (-1: none) and of the next one from it on (t: none)."""
+    t = mask.shape[1]
+    steps = torch.arange(t).expand_as(mask)
+    before = torch.where(mask, steps, -1).cummax(1).values
+    after = torch.where(mask, steps, t).flip(1).cummin(1).values.flip(1)
+    return before, after
+
+
+def _pick(video: Tensor, index: Tensor) -> Tensor:
+    return video[torch.arange(len(video))[:, None], index]

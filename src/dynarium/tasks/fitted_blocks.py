@@ -1,7 +1,7 @@
 """A Wiener-Hammerstein model fitted to each sequence by gradient descent, many sequences and restarts at once.
 
-y = G2 F(G1 u) with linear dynamics G, transfer functions trained by their parameters, and a small network F between them (dynoNet:
-Forgione & Piga 2021, arXiv:2104.02250). Here a transfer function is a sum of damped modes, stable for all parameters.
+y = G2 F(G1 u) with linear dynamics G, transfer functions trained by their parameters, and a small network F between them
+(dynoNet: Forgione & Piga 2021, arXiv:2104.02250). Here a transfer function is a sum of damped modes, stable for all parameters.
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ from torch import Tensor
 from dynarium.data import Dataset, make_dataset
 from dynarium.errors import UserError
 from dynarium.models.capabilities import Identifies, PredictsNext
-from dynarium.tasks.baselines import IDENTIFIERS, QUICK
+from dynarium.tasks.classical import IDENTIFIERS, QUICK
 from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, known_steps
 from dynarium.tasks.fitted_blocks import FittedWienerHammerstein
 from dynarium.tasks.identifiers import Identifier

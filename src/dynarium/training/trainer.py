@@ -17,12 +17,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dynarium.data import Source
 from dynarium.errors import RunError, UserError
+from dynarium.memory import keep_freed_memory
 from dynarium.models.capabilities import Model
 from dynarium.training.checkpoint import find_checkpoint, save_weights, write_checkpoint
 from dynarium.training.config import TrainingConfig
 from dynarium.training.interrupts import Interrupts
 from dynarium.training.lars import LARS
-from dynarium.memory import keep_freed_memory
 from dynarium.training.precision import fastest_precision
 from dynarium.training.processes import agreed, training_device, use_cpu
 from dynarium.training.progress import TrainingProgress, summary
