@@ -3,9 +3,11 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.io
 
 import dynarium.recipes
 
@@ -45,6 +47,19 @@ def test_inference():
     exec(python_of("inference.md"), names)
     assert names["paths"].shape == (10, 8, 50, 2)
     assert names["evidence"].isfinite().all()
+
+
+def test_identification(tmp_path, monkeypatch):
+    from dynarium.models.simulation_transformer import SimulationTransformerConfig
+
+    model = SimulationTransformerConfig(layers=1, heads=1, width=8).build().eval()
+    monkeypatch.setattr(dynarium.recipes, "load_run", lambda _: SimpleNamespace(model=model))
+    monkeypatch.chdir(tmp_path)
+    u, y = np.random.default_rng(0).normal(size=(2, 1000, 1))
+    scipy.io.savemat("mine.mat", {"u": u, "y": y})
+    names = {}
+    exec(python_of("identify.md"), names)
+    assert names["mean"].shape == (1, 100, 1)
 
 
 @pytest.mark.parametrize("page", sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")))

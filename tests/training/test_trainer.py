@@ -17,7 +17,7 @@ from dynarium.data import StoredSource, make_dataset
 from dynarium.errors import RunError, UserError
 from dynarium.objectives.schedules import Cosine
 from dynarium.training import RunDirectory, Trainer, TrainingConfig, load_weights
-from dynarium.training.trainer import State
+from dynarium.training.trainer import State, optimizer_of
 from tiny import Tiny
 from worlds import Drift
 
@@ -257,3 +257,25 @@ def test_two_processes_give_the_loss_of_one(dataset, tmp_path):
     assert len(records[1]) == len(records[2]) == 14
     for one, two in zip(records[1], records[2], strict=True):
         assert one["loss"] == pytest.approx(two["loss"], rel=1e-5), one["step"]
+
+
+def test_options_of_adam_reach_the_optimiser():
+    model = Tiny()
+    options = {"optimizer": "adamw", "betas": (0.8, 0.95), "weight_decay": 0.1, "decayed": "matrices", "fused": True}
+    optimiser = optimizer_of(model, TrainingConfig(**CONFIG | options))
+    matrices, others = optimiser.param_groups
+    assert (matrices["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    assert all(p.ndim > 1 for p in matrices["params"]) and all(p.ndim <= 1 for p in others["params"])
+    assert len(matrices["params"]) + len(others["params"]) == len(list(model.parameters()))
+    assert all(group["betas"] == (0.8, 0.95) and group["fused"] for group in optimiser.param_groups)
+    with pytest.raises(UserError, match="training.betas"):
+        TrainingConfig(**CONFIG | {"betas": (0.9, 1.0)})
+
+
+def test_fused_steps_are_those_of_adam(dataset, tmp_path):
+    found = []
+    for fused in (False, True):
+        run = fit(dataset, tmp_path / str(fused), optimizer="adamw", weight_decay=0.01, fused=fused)
+        found.append(load_file(run.checkpoints / "last" / "weights.safetensors"))
+    for name, weight in found[0].items():
+        torch.testing.assert_close(found[1][name], weight, rtol=1e-4, atol=1e-6)

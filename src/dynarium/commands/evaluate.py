@@ -116,8 +116,9 @@ def _dataset(path: Path, model: Any) -> "Dataset":
         return Dataset(path)
     folder = tempfile.TemporaryDirectory(prefix="dynarium-")
     atexit.register(folder.cleanup)
-    both = getattr(model, "context", None), getattr(model, "horizon", None)
-    most = sum(both) if all(isinstance(x, int) for x in both) else getattr(model, "steps", None)
+    context, horizon = getattr(model, "context", None), getattr(model, "horizon", None)
+    simulates = isinstance(context, int) and isinstance(horizon, int)
+    most = context + horizon if simulates else getattr(model, "steps", None)
     return import_measured(path, Path(folder.name) / path.stem, most=most)
 
 

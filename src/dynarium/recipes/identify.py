@@ -75,16 +75,20 @@ def one_step(tier: Tier, steps: int, **paper: Any) -> OneStepTransformerConfig:
     if tier == "paper":
         # As published, the output y_t is predicted from the inputs before t.
         return OneStepTransformerConfig(steps=steps, normalisation="none", current_input=False, **paper)
-    sizes = {"layers": 2, "heads": 2, "width": 32} if tier == "smoke" else {"layers": 4, "heads": 4, "width": 128}
+    sizes: dict[str, Any] = (
+        {"layers": 2, "heads": 2, "width": 32} if tier == "smoke" else {"layers": 4, "heads": 4, "width": 128}
+    )
     return OneStepTransformerConfig(steps=steps, positions="rotary", **sizes)
 
 
 def simulator(tier: Tier, context: int = 400, horizon: int = 100) -> SimulationTransformerConfig:
     """Return the model that simulates; the published one has 12 layers in encoder and decoder and 5.6 million parameters."""
-    lengths = {"context": context, "horizon": horizon}
+    lengths: dict[str, Any] = {"context": context, "horizon": horizon}
     if tier == "paper":
         return SimulationTransformerConfig(**lengths, bias=True, normalisation="none")
-    sizes = {"layers": 2, "heads": 2, "width": 32} if tier == "smoke" else {"layers": 4, "heads": 4, "width": 128}
+    sizes: dict[str, Any] = (
+        {"layers": 2, "heads": 2, "width": 32} if tier == "smoke" else {"layers": 4, "heads": 4, "width": 128}
+    )
     return SimulationTransformerConfig(**lengths, positions="rotary", initialisation="gpt", **sizes)
 
 

@@ -59,7 +59,8 @@ def _entry(name: str, make: Any, images: Path) -> str:
         save(picture, lambda file: file.write(data))
     else:
         picture = images / f"{name}.png"
-        fields = {field: made[field][:2] for field in ("state", "observation") if field in made}
+        shown = ("action", "observation") if "observation" in made and "action" in made else ("state", "observation")
+        fields = {field: made[field][:2] for field in shown if field in made}
         mode = made["mode"][:2] if "mode" in made else None
         curve_sheet(fields, picture, dt=world.dt, names={"state": world.state_names}, mode=mode)
     sizes = " / ".join(f"{n:,}" for n in SIZES.get(name, (5000, 500, 1000)))

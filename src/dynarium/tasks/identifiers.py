@@ -6,7 +6,7 @@ then all of it is fitted again.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped
@@ -23,6 +23,7 @@ Answer = tuple[Float[Tensor, "b f p"], Float[Tensor, "b f p"] | None]
 """Means of outputs, and their standard deviations where the method states any."""
 
 
+@runtime_checkable
 class Identifier(Protocol):
     """A way of identifying; all tensors are float64."""
 

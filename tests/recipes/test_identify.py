@@ -1,0 +1,146 @@
+"""Recipes of identification: the published sizes, warm starts, and questions about a user's own file."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+from dynarium import config
+from dynarium.cli import main
+from dynarium.errors import UserError
+from dynarium.models.one_step_transformer import OneStepTransformerConfig
+from dynarium.recipes import RECIPES, experiment_of, load_run, train
+from dynarium.systems.identification import RandomLti
+from dynarium.systems.lti import LinearLaw
+from dynarium.tasks.identify import Identify
+
+SHORT = ("--training.steps", "2", "--training.validate-every", "2", "--training.precision", "float32")
+RECIPE_NAMES = [name for name in RECIPES if name.startswith("identify-")]
+
+
+@pytest.fixture(scope="module")
+def simulator(tmp_path_factory):
+    """A run of the smallest tier, two steps long."""
+    folder = tmp_path_factory.mktemp("simulator")
+    experiment = config.resolve(experiment_of("identify-lti-simulation", tier="smoke"), arguments=SHORT)
+    data = replace(experiment.data, directory=str(folder / "data"), test=4, val=4, train=16)
+    return train(replace(experiment, data=data), runs=folder, quiet=True).directory
+
+
+def printed(capsys):
+    found = capsys.readouterr()
+    return found.out, found.err
+
+
+def signals(steps, channels=1, seed=0):
+    random = np.random.default_rng(seed)
+    u = random.normal(size=(steps, channels))
+    return u, np.convolve(u[:, 0], [0.5, 0.3, 0.1])[:steps, None]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "parameters"),
+    [
+        ("identify-lti-one-step", 1_626_753),
+        ("identify-wh-one-step", 2_439_809),
+        ("identify-wh-one-step-large", 85_743_361),
+        ("identify-lti-simulation", 5_604_097),
+        ("identify-wh-simulation", 5_604_097),
+    ],
+)
+def test_published_models_have_their_number_of_parameters(recipe, parameters):
+    with torch.device("meta"):
+        model = experiment_of(recipe, tier="paper").model.build()
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize("recipe", RECIPE_NAMES)
+def test_tiers_grow_and_survive_yaml(recipe):
+    steps = []
+    for tier in ("smoke", "cpu", "paper"):
+        experiment = experiment_of(recipe, tier=tier)
+        assert config.from_dict(config.to_dict(experiment)) == experiment
+        steps.append(experiment.training.steps)
+    assert steps == sorted(steps)
+
+
+def tiny(name, before=None, **training):
+    world = RandomLti(law=LinearLaw(order=2), steps=20)
+    base = experiment_of("identify-lti-one-step", tier="smoke")
+    return replace(
+        base,
+        name=name,
+        world=world,
+        model=OneStepTransformerConfig(steps=20, layers=1, heads=1, width=8),
+        data=replace(base.data, train=32, val=8, test=8),
+        training=replace(base.training, steps=3, precision="float32", trackers=(), **training),
+        tasks=(Identify(context=10, baselines=("arx",)),),
+        before=before,
+    )
+
+
+def test_a_training_starts_from_the_weights_of_the_one_before(tmp_path):
+    first = tiny("first")
+    second = tiny("second", before=first)
+    still = replace(
+        second,
+        training=replace(second.training, learning_rate=replace(first.training.learning_rate, value=0.0, end=0.0)),
+    )
+    run = train(still, runs=tmp_path, quiet=True)
+    made = [name for name in os.listdir(tmp_path) if name.endswith("first")]
+    assert len(made) == 1
+    for name, weight in load_run(tmp_path / made[0]).model.state_dict().items():
+        assert torch.equal(run.model.state_dict()[name], weight)
+    train(second, runs=tmp_path, quiet=True)
+    assert [name for name in os.listdir(tmp_path) if name.endswith("first")] == made  # found, not made again
+
+
+def test_a_model_of_another_size_cannot_start_there(tmp_path):
+    other = tiny("first")
+    second = replace(tiny("second", before=other), model=replace(other.model, width=16))
+    with pytest.raises(UserError, match="does not fit the model"):
+        train(second, runs=tmp_path, quiet=True)
+
+
+def test_a_users_file(simulator, tmp_path, capsys):
+    u, y = signals(1100)
+    scipy.io.savemat(tmp_path / "mine.mat", {"u": u, "y": y, "Ts": 0.1})
+    assert main(["evaluate", str(simulator), "--task", "identify", "--data", str(tmp_path / "mine.mat")]) == 0
+    out, _ = printed(capsys)
+    assert all(word in out for word in ("arx", "subspace", "model", "rmse"))
+    assert os.path.exists(simulator / "results" / "identify-mine.json")
+    assert not os.path.exists(simulator / "results" / "identify-noise-mine.json")
+    # Shorter records than the model was trained with: the same share of them is context.
+    np.savez(tmp_path / "short.npz", u=u[:250], y=y[:250])
+    assert main(["evaluate", str(simulator), "--task", "identify", "--data", str(tmp_path / "short.npz")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "message"),
+    [
+        (lambda u, y: (u, y[:-3]), [], "must be of equal length, got 600 steps of u and 597 of y"),
+        (lambda u, y: (u, 0 * y), [], "'y' is constant"),
+        (
+            lambda u, y: (u, np.where(np.arange(600)[:, None] == 7, np.nan, y)),
+            [],
+            "'y' holds NaN or infinity, first at step 7",
+        ),
+        (lambda u, y: (np.concatenate([u, u], 1), y), [], "action: 1 channels wanted, got 2"),
+        (
+            lambda u, y: (u, y),
+            ["--identify.context", "450", "--identify.horizon", "50"],
+            "context: at most the model's 400 steps wanted, got 450",
+        ),
+        (lambda u, y: (u, y), ["--identify.context", "600"], "expected a context of at least 2"),
+    ],
+)
+def test_bad_files_are_one_line(simulator, tmp_path, capsys, change, words, message):
+    u, y = change(*signals(600))
+    scipy.io.savemat(tmp_path / "bad.mat", {"u": u, "y": y})
+    capsys.readouterr()
+    assert main(["evaluate", str(simulator), "--task", "identify", "--data", str(tmp_path / "bad.mat"), *words]) == 2
+    _, err = printed(capsys)
+    assert message in err and err.count("\n") == 1
