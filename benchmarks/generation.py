@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from dynarium.data.generate import make_block
-from dynarium.memory import keep_freed_memory
+from dynarium.data.memory import keep_freed_memory
 from dynarium.rendering.hard import disc_rows
 from dynarium.systems import WORLDS
 from dynarium.systems.ball import BouncingBall

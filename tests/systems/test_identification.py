@@ -30,12 +30,15 @@ def test_outputs_are_standardised_and_nothing_is_drawn(name):
     assert world.render(drawn) is None
 
 
-# What 4000 sequences of the authors' generators give: the median and the largest of max |y|.
-@pytest.mark.parametrize(("name", "median", "largest"), [("random-lti", 3.1, 4.9), ("wiener-hammerstein", 2.6, 7.7)])
-def test_extremes_are_those_of_the_published_generators(name, median, largest):
-    reach = simulate(WORLDS[name](), n=1000).observation.abs().amax((1, 2))
-    assert abs(reach.median() - median) < 0.15  # rounded, and the median of 1000 has an error of its own
-    assert 0.8 * largest < reach.max() < 1.25 * largest
+# What 4000 sequences of the authors' generators give: median and largest of max |y|, and where 99 % of them are.
+@pytest.mark.parametrize(
+    ("name", "median", "most", "largest"), [("random-lti", 3.1, None, 4.9), ("wiener-hammerstein", 2.6, 4.6, 7.7)]
+)
+def test_extremes_are_those_of_the_published_generators(name, median, most, largest):
+    reach = simulate(WORLDS[name](), n=2000).observation.abs().amax((1, 2))
+    assert abs(reach.median() - median) < 0.1  # rounded, and a median of 2000 has an error of its own
+    assert most is None or abs(reach.quantile(0.99) - most) < 0.4
+    assert 0.6 * largest < reach.max() < 1.4 * largest
 
 
 def test_a_wiener_hammerstein_system_is_its_three_blocks():

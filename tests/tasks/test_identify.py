@@ -110,12 +110,13 @@ def test_no_method_reads_the_future(name):
     random = torch.Generator().manual_seed(0)
     u, y = torch.randn(2, 3, 150, 1, dtype=torch.float64, generator=random)
     method = IDENTIFIERS[name]
+    close = {}
     if name == "wiener-hammerstein":
-        method = replace(method, steps=3)
+        method, close = replace(method, steps=3), {"rtol": 1e-3, "atol": 1e-5}  # spectra in single precision
     other = u.clone()
     other[:, 130:] += 1
     a, b = (method.simulate(u[:, :120], y[:, :120], x[:, 120:])[0] for x in (u, other))
-    torch.testing.assert_close(a[:, :10], b[:, :10])
+    torch.testing.assert_close(a[:, :10], b[:, :10], **close)
     changed = y.clone()
     changed[:, 130:] += 1
     a, b = (method.predict_next(u, x, 120) for x in (y, changed))

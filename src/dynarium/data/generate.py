@@ -12,10 +12,10 @@ import torch
 from dynarium import config
 from dynarium.data.dataset import Dataset
 from dynarium.data.jobs import Backend, cluster, run_jobs
+from dynarium.data.memory import keep_freed_memory
 from dynarium.data.schema import BLOCK
 from dynarium.data.writer import Shard, begin, blocks_of, finish, plan_shards, shard_size_for, write_shard
 from dynarium.errors import RunError, UserError
-from dynarium.memory import keep_freed_memory
 from dynarium.systems import System
 from dynarium.systems.multitask import MultiTask
 from dynarium.types import Trajectory

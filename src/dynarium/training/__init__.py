@@ -1,6 +1,6 @@
 """Training: one trainer for every model, its checkpoints, its run directory."""
 
-from dynarium.memory import keep_freed_memory
+from dynarium.data.memory import keep_freed_memory
 from dynarium.training.checkpoint import load_weights
 from dynarium.training.config import TrainingConfig
 from dynarium.training.processes import agreed, main_first, rank_and_world, training_device

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dynarium.data import Source
+from dynarium.data.memory import keep_freed_memory
 from dynarium.errors import RunError, UserError
-from dynarium.memory import keep_freed_memory
 from dynarium.models.capabilities import Model
 from dynarium.training.checkpoint import find_checkpoint, save_weights, write_checkpoint
 from dynarium.training.config import TrainingConfig

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from dynarium.memory import keep_freed_memory
+from dynarium.data.memory import keep_freed_memory
 
 FAULTS = """
 import resource
 import torch
-from dynarium.memory import keep_freed_memory
+from dynarium.data.memory import keep_freed_memory
 assert keep_freed_memory()
 def step():
     parts = [torch.zeros(5_000_000) for _ in range(12)]
