@@ -79,6 +79,14 @@ def test_direction_follows_the_metric(metric: str, wins: bool) -> None:
     assert lines_of(table)["probe"][1].best is wins
 
 
+def test_of_a_coverage_nothing_is_best() -> None:
+    rows = [one("model", 0.5, metric="coverage_90"), one("arx", 0.9, baseline=True, metric="coverage_90")]
+    table = result_tables("identify", rows)[0]
+    assert not any(cell.best or cell.mark for line in table.rows for cell in line.cells)
+    assert "better" not in table.note and "Bold" not in table.note
+    assert higher_is_better("fit_index")
+
+
 def test_missing_values_are_dashes_and_never_best() -> None:
     rows = [one("smooth", None, p=0.2), one("filter", 0.3, p=0.2), one("filter", 0.4, p=0.5)]
     table = result_tables("t", rows)[0]

@@ -11,7 +11,7 @@ BOUNDS = ("reconstruction", "data", "true-model", "true-dynamics", "fitted")
 """Methods that see what the others must infer, or are the truth itself: bounds, never counted as the model's best."""
 
 HIGHER_IS_BETTER = frozenset(
-    ["accuracy", "auc", "r2", "ssim", "psnr", "elbo", "likelihood", "correlation", "success", "reward", "valid"]
+    ["accuracy", "auc", "r2", "ssim", "psnr", "elbo", "likelihood", "correlation", "success", "reward", "valid", "fit"]
 )
 """Words in a metric's name that say that more is better; of every other metric less is better."""
 
@@ -99,6 +99,11 @@ def higher_is_better(metric: str) -> bool:
     """Tell from a metric's name whether more is better."""
     parts = metric.lower().replace("-", "_").split("_")
     return "negative" not in parts and not HIGHER_IS_BETTER.isdisjoint(parts)
+
+
+def is_ordered(metric: str) -> bool:
+    """Tell whether more or less of a metric is better at all: of a coverage neither is, but to be what it is named for."""
+    return not metric.startswith("coverage")
 
 
 def words(name: str) -> str:

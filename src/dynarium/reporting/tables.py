@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import mean, median, stdev
 from typing import Any
 
-from dynarium.reporting.rows import Panel, Record, higher_is_better, number, panels, record_of, words
+from dynarium.reporting.rows import Panel, Record, higher_is_better, is_ordered, number, panels, record_of, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,8 +251,10 @@ def _result_table(task: str, panel: Panel, over: str) -> Table:
     spread = f"{count}sequences" if over == "sequences" else f"{over} of {count}sequences"
     arrow = "higher" if higher_is_better(panel.metric) else "lower"
     kinds = set(panel.methods.values())
-    notes = [f"Mean ± standard error over {spread}; {arrow} is better."]
-    notes += ["Bold: the model's best, where it beats every trivial row."] if {"model", "baseline"} <= kinds else []
+    ordered = is_ordered(panel.metric)
+    notes = [f"Mean ± standard error over {spread}" + (f"; {arrow} is better." if ordered else ".")]
+    compared = ordered and {"model", "baseline"} <= kinds
+    notes += ["Bold: the model's best, where it beats every trivial row."] if compared else []
     notes += ["A bound has seen what the others must infer, or is the data themselves."] if "bound" in kinds else []
     return Table(
         title=f"{task}: {panel.title}",
@@ -265,7 +267,7 @@ def _result_table(task: str, panel: Panel, over: str) -> Table:
 def _verdict(panel: Panel, setting: tuple[Any, ...]) -> dict[str, tuple[bool, str]]:
     """Return, for the model's best method at a setting, whether it beats every baseline, or else which it does not."""
     model, trivial = panel.at(setting, "model"), panel.at(setting, "baseline")
-    if not model:
+    if not model or not is_ordered(panel.metric):
         return {}
     best = model[0]
     if not trivial:
