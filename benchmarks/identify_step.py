@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynarium.models.simulation_transformer import SimulationTransformer, SimulationTransformerConfig
+from dynarium.training import keep_freed_memory
 from dynarium.types import SequenceBatch
 
 BATCH, CONTEXT, HORIZON, WIDTH, HEADS = 32, 400, 100, 128, 4
@@ -124,6 +125,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(cases), default=list(cases))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # what the trainer does
     torch.set_float32_matmul_precision("high")
     batch = batch_of(0, options.device)
     for name in options.only:

@@ -2,8 +2,8 @@
 
     x <- x + Attention(LN(x)),    x <- x + Attention(LN(x), memory),    x <- x + W_2 gelu(W_1 LN(x)),
 
-the second of them in a decoder only. Attention(q, k, v) = softmax(q k^T / sqrt(e)) v is always PyTorch's fused kernel: the
-weights are never formed as a tensor of their own, forwards or backwards.
+the second of them in a decoder only. Attention(q, k, v) = softmax(q k^T / sqrt(e)) v is PyTorch's fused kernel, which never
+forms the weights as a tensor of their own; training in bfloat16 on the CPU, where that kernel is slow, it is ours.
 """
 
 import math
@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from dynarium.errors import UserError
+from dynarium.nn.chunked_attention import chunked_attention
 
 
 def rotary_angles(position: Shaped[Tensor, " t"], width: int, base: float = 10_000.0) -> Float[Tensor, "t e"]:
@@ -99,7 +100,10 @@ class Attention(nn.Module):
             q, k = rotate(q, angle), rotate(k, memory_angle)
         dropped = self.dropout if self.training else 0.0
         mask = None if visible is None else visible[:, None, None, :]
-        gathered = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropped, is_causal=self.causal)
+        if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad and mask is None and not dropped:
+            gathered = chunked_attention(q, k, v, causal=self.causal)
+        else:
+            gathered = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropped, is_causal=self.causal)
         return F.dropout(self.out(gathered.transpose(1, 2).flatten(2)), self.dropout, self.training)
 
     def _split(self, x: Float[Tensor, "b t d"]) -> Float[Tensor, "b h t w"]:
