@@ -49,14 +49,6 @@ FITTED = ("--identify.fit-steps", "2", "--identify.batch-size", "16")
 """What makes the fit to each sequence short."""
 
 
-def _before(experiment, prefix="--before"):
-    """Return the options that make the experiments short that come before one."""
-    if experiment.before is None:
-        return ()
-    words = [word.replace("--", f"{prefix}.", 1) for word in (*TINY, *QUICK)]
-    return (*words, *_before(experiment.before, f"{prefix}.before"))
-
-
 def read(file):
     return yaml.safe_load(Path(file).read_text())  # JSON is YAML
 
@@ -88,8 +80,7 @@ def test_smoke(recipe, capsys):
     if recipe.startswith("rooms-"):
         trivial, asked_for = {"constant", "straight-line"}, PLANNED
     if recipe.startswith("identify-"):
-        trivial, asked_for = {"last-value", "arx"}, FITTED
-        sized = (*sized, *_before(experiment)) if sized is TINY else (*TINY, *_before(experiment))
+        trivial, asked_for, sized = {"last-value", "arx"}, FITTED, (*TINY, "--tier", "smoke")
     assert main(["train", recipe, *sized, *QUICK]) == 0
     run = f"runs/{newest()}"
     assert capsys.readouterr().out.strip() == f"run: {run}"
