@@ -13,6 +13,7 @@ from dynarium.cli import main
 from dynarium.errors import UserError
 from dynarium.models.one_step_transformer import OneStepTransformerConfig
 from dynarium.recipes import RECIPES, experiment_of, load_run, train
+from dynarium.recipes.study import Cell, run_cells
 from dynarium.systems.identification import RandomLti
 from dynarium.systems.lti import LinearLaw
 from dynarium.tasks.identify import Identify
@@ -96,6 +97,15 @@ def test_a_training_starts_from_the_weights_of_the_one_before(tmp_path):
         assert torch.equal(run.model.state_dict()[name], weight)
     train(second, runs=tmp_path, quiet=True)
     assert [name for name in os.listdir(tmp_path) if name.endswith("first")] == made  # found, not made again
+
+
+def test_seeds_start_from_one_run_of_the_one_before(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seeds = [tiny("second", before=tiny("first"), seed=seed) for seed in (0, 1)]
+    cells = [Cell(experiment=experiment, condition={}) for experiment in seeds]
+    records = run_cells(cells, tmp_path / "results", runs=tmp_path / "runs", workers=2, quiet=True)
+    assert [record["seed"] for record in records] == [0, 1]
+    assert len(list((tmp_path / "runs").glob("*-first"))) == 1
 
 
 def test_a_model_of_another_size_cannot_start_there(tmp_path):

@@ -189,7 +189,7 @@ def train(
     torch.manual_seed(training.seed)
     model = experiment.model.build().to(training_device())
     if experiment.before is not None and resume is None:
-        load_weights(model, _trained(experiment.before, runs, quiet))
+        load_weights(model, trained(experiment.before, runs, quiet))
     train_source = _train_source(experiment, dataset)
     val_source = _val_source(experiment, dataset) if "val" in dataset.schema.splits else None
     spent = _prepare(model, train_source, training.seed) if resume is None else 0.0
@@ -215,7 +215,7 @@ def train(
     return Run(run.directory, experiment)
 
 
-def _trained(experiment: Experiment[Any, Any], runs: Path, quiet: bool) -> Path:
+def trained(experiment: Experiment[Any, Any], runs: Path, quiet: bool) -> Path:
     """Return the run of an experiment that others start from, trained to its end; it is looked for before it is made."""
     found = find_run(experiment, runs)
     if found is None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from dynarium import config
 from dynarium.data.jobs import Backend, cluster, run_jobs
 from dynarium.errors import RunError
-from dynarium.recipes.experiment import Experiment, find_run, prepare_data, train
+from dynarium.recipes.experiment import Experiment, find_run, prepare_data, train, trained
 from dynarium.training import here
 
 Record = Mapping[str, Any]
@@ -134,11 +134,15 @@ def run_cells(
     """
     todo = [cell for cell in cells if force or not (out / cell.file).exists()]
     made: set[str] = set()
-    for cell in todo:  # before there are processes that would make the same data at once
+    for cell in todo:  # before there are processes that would make the same data, or train the same model, at once
         key = json.dumps([config.to_dict(cell.experiment.world), config.to_dict(cell.experiment.data)], sort_keys=True)
         if key not in made:
             made.add(key)
             prepare_data(cell.experiment)
+        first = cell.experiment.before
+        if first is not None and (key := json.dumps(config.to_dict(first), sort_keys=True)) not in made:
+            made.add(key)
+            trained(first, runs, quiet)
     jobs = [partial(run_cell, cell, out / cell.file, runs, metrics, quiet) for cell in todo]
     by_file = {str(out / cell.file): cell for cell in todo}
     failed = []
