@@ -117,8 +117,9 @@ def _dataset(path: Path, model: Any) -> "Dataset":
     folder = tempfile.TemporaryDirectory(prefix="dynarium-")
     atexit.register(folder.cleanup)
     context, horizon = getattr(model, "context", None), getattr(model, "horizon", None)
-    simulates = isinstance(context, int) and isinstance(horizon, int)
-    most = context + horizon if simulates else getattr(model, "steps", None)
+    most = getattr(model, "steps", None)
+    if isinstance(context, int) and isinstance(horizon, int):
+        most = context + horizon
     return import_measured(path, Path(folder.name) / path.stem, most=most)
 
 

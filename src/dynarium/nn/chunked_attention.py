@@ -51,7 +51,9 @@ class ChunkedAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, None]:
         """Return the gradients."""
         q, k, v, out, *weights = ctx.saved_tensors
         scale = q.shape[-1] ** -0.5
