@@ -78,7 +78,7 @@ def tiny(name, before=None, **training):
         model=OneStepTransformerConfig(steps=20, layers=1, heads=1, width=8),
         data=replace(base.data, train=32, val=8, test=8),
         training=replace(base.training, steps=3, precision="float32", trackers=(), **training),
-        tasks=(Identify(context=10, baselines=("arx",)),),
+        tasks=(Identify(context=10, baselines=("context-mean",)),),
         before=before,
     )
 
