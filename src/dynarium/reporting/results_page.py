@@ -67,7 +67,7 @@ def _compared(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Part]:
         asked = {
             task: {n: [r for r in found if str(r.get("task")) == task] for n, found in rows.items()} for task in tasks
         }
-        paper = list({str(record): record for name in rows for record in _published(recipes[name])}.values())
+        paper = _published_once([recipes[name] for name in rows])
         section = join(compared_part(task, found, paper) for task, found in asked.items())
         if section.text:
             parts += [Part(text=f"## Compared: {', '.join(rows)}\n"), section]
@@ -76,6 +76,15 @@ def _compared(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Part]:
 
 def _published(records: Sequence[Mapping[str, Any]]) -> list[Record]:
     return [record_of(row) for row in (records[0].get("paper") or () if records else ())]
+
+
+def _published_once(recipes: Sequence[Sequence[Mapping[str, Any]]]) -> list[Record]:
+    """Return what was published about some recipes, each number once: as the recipe with the longest table calls it."""
+    kept: list[Record] = []
+    for records in sorted(map(_published, recipes), key=len, reverse=True):
+        known = {(row.metric, str(row.condition), row.value) for row in kept}
+        kept += [row for row in records if (row.metric, str(row.condition), row.value) not in known]
+    return kept
 
 
 def pooled(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
