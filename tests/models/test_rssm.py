@@ -7,7 +7,7 @@ from torch.distributions import Normal, kl_divergence
 
 from dots import dot_clips
 from dynarium.errors import UserError
-from dynarium.models.capabilities import Encodes, Forecasts, Imagines, Imputes, Model, Prepares, Reconstructs
+from dynarium.models.capabilities import Decodes, Encodes, Forecasts, Imagines, Imputes, Model, Prepares, Reconstructs
 from dynarium.models.rssm import RSSMConfig
 from dynarium.nn.menet import MeNet
 
@@ -30,7 +30,7 @@ def test_the_size_is_the_published_one():
 
 def test_capabilities(batch):
     model = built(batch, free_nats=0.0)
-    for wanted in (Model, Encodes, Reconstructs, Imputes, Forecasts, Imagines, Prepares):
+    for wanted in (Model, Encodes, Reconstructs, Imputes, Forecasts, Imagines, Decodes, Prepares):
         assert isinstance(model, wanted)
     loss, _ = model.loss(batch, 0)
     loss.backward()
@@ -46,6 +46,7 @@ def test_capabilities(batch):
     assert not torch.equal(drawn[0], drawn[1])
     start = model.embed(batch.video)[:, 0]
     imagined = model.imagine(start, batch.action[:, :3].requires_grad_())
+    assert model.decode(imagined).shape == (6, 3, 1, 28, 28)
     assert imagined.shape == (6, 3, 12) and torch.autograd.grad(imagined.sum(), model.inputs.weight)[0].any()
 
 

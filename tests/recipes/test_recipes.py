@@ -74,7 +74,7 @@ def test_smoke(recipe, capsys):
     if isinstance(experiment.model, SLDSConfig):
         sized, trivial = (*TINY, *BY_EM), {"majority", "hold-last"}
         if any(task.name == "select-modes" for task in experiment.tasks):
-            trivial = {"gaussian"}
+            trivial, asked_for = {"gaussian"}, ["--select-modes.modes", "1", "2"]
     if recipe.startswith("dots-"):
         trivial = {"constant", "hold-first"}
     if recipe.startswith("rooms-"):

@@ -33,6 +33,12 @@ def test_marks_lie_where_they_should(drawn):
     assert tuple(film[0, 1, 51, 111]) == PLAN and tuple(film[0, 1, 51, 90]) != PLAN
 
 
+def test_what_is_decoded_is_as_bright_as_what_was_seen(drawn):
+    scene, _ = drawn
+    assert scene_film(scene / 3, {}, like=scene)[0, 0, 33, 123].tolist() == [85] * 3
+    assert scene_film(2 * scene, {}, like=scene).max() == 255
+
+
 def test_two_channels_are_an_object_and_walls():
     scene = np.zeros((1, 1, 2, 168, 168))
     scene[0, 0, 0, 3, 4], scene[0, 0, 1, 9, 9] = 0.5, 0.2
@@ -45,7 +51,8 @@ def test_the_report_has_a_section_of_scenes(run_directory, drawn):
     scene, points = drawn
     results = run_directory / "results"
     (results / "plan.json").write_text(json.dumps({"task": "plan", "rows": []}), encoding="utf-8")
-    np.savez(results / "plan.npz", scene=scene, **points)
+    np.savez(results / "plan.npz", scene=scene, **{"scene/decoded": scene / 3}, **points)
     html = write_report(run_directory).read_text(encoding="utf-8")
     assert 'id="scenes"' in html and 'href="#scenes"' in html and "the goal" in html
+    assert ">decoded<" in html
     assert html.count("image/webp") >= 4  # this film and the run's other ones, each moving and still

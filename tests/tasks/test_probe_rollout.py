@@ -53,6 +53,27 @@ def test_a_model_that_knows_is_right_and_trivial_rows_are_their_definition(resul
     assert low < hold.value < high and (high - low) / 3.92 == pytest.approx(hold.standard_error, rel=0.15)
 
 
+class Draws(Knows):
+    """Decodes a latent as a frame as bright as its first number."""
+
+    def decode(self, z):
+        return z[..., :1, None, None].expand(*z.shape[:2], 1, 28, 28)
+
+
+class Declines(Knows):
+    def decode(self, z):
+        raise UserError("decode: this model has no decoder")
+
+
+def test_what_a_model_can_decode_is_kept_for_pictures(result):
+    drawn = SMALL.run(Draws(WORLD), WORLD)
+    films = torch.as_tensor(drawn.examples["scene/decoded"])
+    latent = SMALL.rollouts(Knows(WORLD), WORLD, "test", 200)[0].latent[:6]
+    assert torch.equal(films, latent[..., :1, None, None].expand(6, 9, 1, 28, 28))
+    for other in (result, SMALL.run(Declines(WORLD), WORLD)):
+        assert "scene/decoded" not in other.examples and "scene" in other.examples
+
+
 def world_batch(split):
     from dynarium.data.generate import draw, seeded
 

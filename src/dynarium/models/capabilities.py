@@ -177,6 +177,19 @@ class WeighsSamples(Protocol):
 
 
 @runtime_checkable
+class Decodes(Protocol):
+    """Draws what its latents look like."""
+
+    def decode(self, z: Float[Tensor, "b t d"]) -> Float[Tensor, "b t c h w"]:
+        """Return the frames of latents that were encoded or imagined, in [0, 1].
+
+        Raises:
+            UserError: This model was made without a decoder.
+        """
+        ...
+
+
+@runtime_checkable
 class Imagines(Protocol):
     """Predicts its own encodings under actions, without decoding anything."""
 

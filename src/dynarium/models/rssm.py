@@ -232,6 +232,11 @@ class RSSM(nn.Module):
         return torch.stack(beliefs, 1)
 
     @torch.no_grad()
+    def decode(self, z: Float[Tensor, "b t d"]) -> Float[Tensor, "b t c h w"]:
+        """Return the frames of beliefs, every state at its prior mean, in [0, 1]."""
+        return self.normalization.pixels(self.decoded(z, self.prior_of(z)[0]))
+
+    @torch.no_grad()
     def encode(self, batch: SequenceBatch) -> dict[str, Float[Tensor, "b t _"]]:
         """Return the filtered beliefs ``h`` and posterior means ``s``, and the encodings ``z`` of single frames."""
         video, action, mask = self._fields(batch)

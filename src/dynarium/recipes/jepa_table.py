@@ -298,7 +298,8 @@ def noisy(noise: str, level: float, world: MovingDots) -> MovingDots:
     if not level:
         return world
     kind, source = noise.split("-", 1)
-    return replace(world, noise=Noise(**{kind: level}, source=source))
+    fixed, changing = (level, 0.0) if kind == "fixed" else (0.0, level)
+    return replace(world, noise=Noise(fixed=fixed, changing=changing, source=source))
 
 
 def published(method: str, noise: str, level: float) -> Experiment[Any, MovingDots]:

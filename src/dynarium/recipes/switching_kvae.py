@@ -20,7 +20,7 @@ def skvae_demo() -> SwitchingKVAEExperiment:
     validation split. Seed 0, fraction of wrong pixels on missing frames of 256 test sequences, random p = .2 / .5 / .8, then
     block of 4 / 8 / 12: smoothed .0041 / .0052 / .0099, .0050 / .0096 / .0153 (``kvae-demo``: .0046 / .0056 / .0101,
     .0061 / .0099 / .0136); filtered .0061 / .0083 / .0135, .0111 / .0162 / .0204 (.0063 / .0080 / .0129, .0112 / .0159 /
-    .0204). Standard errors over sequences are .0001 to .0005; how far seeds differ has not been measured.
+    .0204). Standard errors over sequences are .0001 to .0005; seeds differ by more, see ``skvae_fraccaro2017``.
     Command: ``dynarium train skvae-demo --then evaluate report``.
     """
     return _switching(kvae_demo(), "skvae-demo", "cpu")
@@ -32,8 +32,10 @@ def skvae_fraccaro2017(tier: Tier = "paper") -> SwitchingKVAEExperiment:
     World, data, steps, optimiser and questions are those of ``kvae_fraccaro2017`` (Fraccaro et al. 2017, section 5.1 and
     figure 3), so that the two stand side by side; the model is that of ``skvae_demo``. To be compared with: its
     three seeds, fraction of wrong pixels on missing frames, smoothed, random p = .2 / .5 / .8: .0040 / .0048 / .0082. Expected:
-    not known, as no full run exists yet; after 2,500 steps see ``skvae_demo``. A later PyTorch implementation reports that
-    switching is ahead at drop rates of .2 to .8, but the regimes of that one could read the hidden frames; here they cannot.
+    not known, as no full run exists yet. ``--tier cpu``, three seeds: .0053 / .0070 / .0133, with standard errors of .0010 to
+    .0019 (the mixture: .0043 / .0053 / .0095). Behind in the box, ahead under gravity, undecided in the hexagon and in Pong:
+    ``docs/models/switching-kvae.md``. A later PyTorch implementation reports that switching is ahead at drop rates of .2 to
+    .8, but the regimes of that one could read the hidden frames; here they cannot.
     Command: ``dynarium reproduce skvae-fraccaro2017 --seeds 0 1 2``.
     """
     return _switching(kvae_fraccaro2017(tier), "skvae-fraccaro2017", tier)

@@ -1,12 +1,15 @@
-"""The page of results in the documentation, written from ``results/<recipe>/*.json`` and from nothing else.
+"""The pages of results in the documentation, written from ``results/<recipe>/*.json`` and from nothing else.
 
-``python -m dynarium.reporting.results_page results docs/results.md``
+``results.md`` compares the recipes that were asked the same about the same data; ``results/RECIPE.md`` has every number of one.
+
+``python -m dynarium.reporting.results_page results docs``
 """
 
 import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -26,8 +29,8 @@ made. A recipe's experiment is run again by `dynarium reproduce RECIPE`.
 """
 
 
-def results_page(results: Path) -> Part:
-    """Write the page of all recipes in a folder of results: Markdown, and the pictures it shows.
+def results_pages(results: Path) -> dict[str, Part]:
+    """Write the pages of all recipes in a folder of results: file name -> Markdown, and the pictures it shows.
 
     Raises:
         UserError: The folder does not exist, or a file in it is no record of results.
@@ -36,8 +39,20 @@ def results_page(results: Path) -> Part:
     if not results.is_dir():
         raise UserError(f"results: expected a folder of results, got {str(results)!r}, which is no directory")
     recipes = {d.name: [_read(f) for f in sorted(d.glob("*.json"))] for d in sorted(results.iterdir()) if d.is_dir()}
-    parts = [_recipe(name, sorted(records, key=_seed)) for name, records in recipes.items() if records]
-    return join([Part(text=HEAD), *_compared(recipes), *(parts or [Part(text="There are no results yet.\n")])])
+    recipes = {name: sorted(records, key=_seed) for name, records in recipes.items() if records}
+    pages = {f"results/{name}.md": _recipe(name, records) for name, records in recipes.items()}
+    return {"results.md": join([Part(text=HEAD), *_compared(recipes), _contents(recipes)])} | pages
+
+
+def _contents(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> Part:
+    """List the recipes, each with a link to its page."""
+    if not recipes:
+        return Part(text="There are no results yet.\n")
+    lines = ["## Every recipe\n", "| recipe | seeds | asked | training |", "| :-- | --: | :-- | --: |"]
+    for name, records in recipes.items():
+        tasks = dict.fromkeys(str(row.get("task", "results")) for row in records[0]["rows"])
+        lines.append(f"| [{name}](results/{name}.md) | {len(records)} | {', '.join(tasks)} | {_minutes(records[0])} |")
+    return Part(text="\n".join(lines) + "\n")
 
 
 def _compared(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Part]:
@@ -52,7 +67,7 @@ def _compared(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Part]:
         asked = {
             task: {n: [r for r in found if str(r.get("task")) == task] for n, found in rows.items()} for task in tasks
         }
-        paper = list({str(record): record for name in rows for record in _published(recipes[name])}.values())
+        paper = _published_once([recipes[name] for name in rows])
         section = join(compared_part(task, found, paper) for task, found in asked.items())
         if section.text:
             parts += [Part(text=f"## Compared: {', '.join(rows)}\n"), section]
@@ -61,6 +76,15 @@ def _compared(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Part]:
 
 def _published(records: Sequence[Mapping[str, Any]]) -> list[Record]:
     return [record_of(row) for row in (records[0].get("paper") or () if records else ())]
+
+
+def _published_once(recipes: Sequence[Sequence[Mapping[str, Any]]]) -> list[Record]:
+    """Return what was published about some recipes, each number once: as the recipe with the longest table calls it."""
+    kept: list[Record] = []
+    for records in sorted(map(_published, recipes), key=len, reverse=True):
+        known = {(row.metric, str(row.condition), row.value) for row in kept}
+        kept += [row for row in records if (row.metric, str(row.condition), row.value) not in known]
+    return kept
 
 
 def pooled(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -96,7 +120,9 @@ def _recipe(name: str, records: list[dict[str, Any]]) -> Part:
         text = markdown(table)
         parts.append(Part(text=folded("The paper's numbers beside ours", text) if len(table.rows) > 12 else text))
     made = folded("How it was made: commits, hardware, versions", _provenance(records))
-    return join([Part(text=f"## {name}\n"), *parts, Part(text=made)])
+    head = f"# {name}\n\nRun again by `dynarium reproduce {name}`. [All results](../results.md)\n"
+    page = join([Part(text=head), *parts, Part(text=made)])
+    return replace(page, text=page.text.replace(f"]({PICTURES}/", f"](../{PICTURES}/"))  # a folder deeper
 
 
 def _provenance(records: list[dict[str, Any]]) -> str:
@@ -105,18 +131,21 @@ def _provenance(records: list[dict[str, Any]]) -> str:
         "| --: | :-- | :-- | --: | :-- | :-- |",
     ]
     for record in records:
-        seconds = record.get("training_seconds")
-        minutes = f"{seconds / 60:.1f} min" if isinstance(seconds, int | float) else "–"
         commits = (f"`{str(record[k])[:10]}`" if record.get(k) else "–" for k in ("commit", "evaluated"))
         cells = [
             str(record.get("seed", "–")),
             *commits,
-            minutes,
+            _minutes(record),
             _flat(record.get("hardware")),
             _flat(record.get("versions")),
         ]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _minutes(record: Mapping[str, Any]) -> str:
+    seconds = record.get("training_seconds")
+    return f"{seconds / 60:.1f} min" if isinstance(seconds, int | float) else "–"
 
 
 def _flat(value: Any) -> str:
@@ -147,26 +176,26 @@ def _write(path: Path, text: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page: the arguments are the folder of results and the Markdown file; pictures go into a folder beside it."""
+    """Write the pages: the arguments are the folder of results and that of the documentation."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if len(arguments) != 2:
-        print("usage: python -m dynarium.reporting.results_page RESULTS FILE.md", file=sys.stderr)
+        print("usage: python -m dynarium.reporting.results_page RESULTS DOCS", file=sys.stderr)
         return 2
     try:
-        page = results_page(Path(arguments[0]))
+        pages = results_pages(Path(arguments[0]))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    path = Path(arguments[1])
-    pictures = path.parent / PICTURES
-    pictures.mkdir(parents=True, exist_ok=True)
-    for file in pictures.glob("*.svg"):
-        if file.name not in page.pictures:
-            file.unlink()
-    for name, svg in page.pictures.items():
-        _write(pictures / name, svg)
-    _write(path, page.text)
-    print(f"wrote {path}")
+    docs, files = Path(arguments[1]), {name: page.text for name, page in pages.items()}
+    files |= {f"{PICTURES}/{name}": svg for page in pages.values() for name, svg in page.pictures.items()}
+    for folder, kind in (("results", "*.md"), (PICTURES, "*.svg")):
+        (docs / folder).mkdir(parents=True, exist_ok=True)
+        for file in (docs / folder).glob(kind):
+            if f"{folder}/{file.name}" not in files:
+                file.unlink()
+    for name, text in files.items():
+        _write(docs / name, text)
+    print(f"wrote {docs / 'results.md'} and {len(pages) - 1} pages of recipes")
     return 0
 
 

@@ -1,7 +1,7 @@
 """The parts of the page of results: what was measured over a setting as charts first, the tables folded below them."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -127,7 +127,8 @@ def compared_curves(
 ) -> list[Curve]:
     """Give each recipe a colour and each of its methods a stroke; the paper's points follow the recipe they belong to."""
     published = list(dict.fromkeys(record.method for record in paper if record.method not in BOUNDS))
-    owned = {method: _owner_of(method, owner, names) for method in published}
+    named = {method.lower() for method in published} & set(names)
+    owned = {method: _owner_of(method, owner, named) for method in published}
     strange = [method for method in published if owned[method] is None]
     colours = colours_of([*names, *strange])
     own: dict[str, list[str]] = {name: [] for name in names}
@@ -151,11 +152,14 @@ def compared_curves(
     return curves
 
 
-def _owner_of(method: str, owner: Mapping[str, tuple[str, str]], names: Sequence[str]) -> str | None:
-    """Return the recipe that a published method belongs to: the one of its name, else the first that has such a method."""
-    if method.lower() in names:
+def _owner_of(method: str, owner: Mapping[str, tuple[str, str]], named: Collection[str]) -> str | None:
+    """Return the recipe that a published method belongs to.
+
+    That is the one of its name; else the first that answers by such a method and has no published method of its name.
+    """
+    if method.lower() in named:
         return method.lower()
-    return next((name for name, answered in owner.values() if answered == method), None)
+    return next((name for name, answered in owner.values() if answered == method and name not in named), None)
 
 
 def _part(name: str, task: str, shown: Sequence[tuple[Panel, Table]], curves: Callable[[Panel], list[Curve]]) -> Part:

@@ -40,14 +40,18 @@ def scenes(run: RunRecord) -> Html | None:
         scene = record.examples.get("scene")
         if scene is None or scene.ndim != 5 or 0 in scene.shape:
             continue
-        film = scene_film(scene[:MOST], _points(record))
+        films = {words(record.task): scene_film(scene[:MOST], _points(record))}
+        if (decoded := record.examples.get("scene/decoded")) is not None and decoded.shape == scene.shape:
+            films["decoded"] = scene_film(decoded[:MOST], {}, like=scene[:MOST])
         content.append(tag("h3", words(record.task).capitalize()))
         content.append(_legend([name for name in LEGEND if name in record.examples]))
-        content.append(animated({words(record.task): film}, None, "", fps=5, size=SIDE))
+        content.append(animated(films, None, "", fps=5, size=SIDE))
     return section("scenes", "Scenes", *content) if content else None
 
 
-def scene_film(scene: np.ndarray, points: Points) -> UInt8[np.ndarray, "shown steps H W 3"]:
+def scene_film(
+    scene: np.ndarray, points: Points, like: np.ndarray | None = None
+) -> UInt8[np.ndarray, "shown steps H W 3"]:
     """Draw points over enlarged frames.
 
     Args:
@@ -55,8 +59,9 @@ def scene_film(scene: np.ndarray, points: Points) -> UInt8[np.ndarray, "shown st
         points: Of pixels (x to the right, y down, the middle of the first pixel at 0): ``marks/truth``, ``marks/goal`` and
             ``marks/belief`` [b, t, n], of which each pair is a point, and ``ahead/plan`` [b, t, f, 2], a path. What is not
             there is not drawn.
+        like: Frames whose brightest pixel is drawn white, channel by channel; ``None``: those of the scene.
     """
-    pixels = _coloured(scene)
+    pixels = _coloured(scene, scene if like is None else like)
     factor = max(1, math.ceil(SIDE / max(pixels.shape[2:4])))
     large = pixels.repeat(factor, axis=2).repeat(factor, axis=3)
     for b in range(large.shape[0]):
@@ -96,10 +101,10 @@ def _draw(canvas: ImageDraw.ImageDraw, points: Points, b: int, t: int, factor: i
             canvas.line((x, y - 5, x, y + 5), fill=BELIEF, width=2)
 
 
-def _coloured(scene: np.ndarray) -> UInt8[np.ndarray, "b t h w 3"]:
-    """Return the frames as RGB, each channel stretched to its brightest pixel."""
-    frames = np.nan_to_num(np.asarray(scene, dtype=np.float64)).clip(0, None)
-    frames = frames / np.maximum(frames.max(axis=(0, 1, 3, 4), keepdims=True), 1e-12)
+def _coloured(scene: np.ndarray, like: np.ndarray) -> UInt8[np.ndarray, "b t h w 3"]:
+    """Return the frames as RGB, each channel stretched so that the brightest pixel of ``like`` is white."""
+    frames, brightest = (np.nan_to_num(np.asarray(x, dtype=np.float64)).clip(0, None) for x in (scene, like))
+    frames = frames / np.maximum(brightest.max(axis=(0, 1, 3, 4), keepdims=True), 1e-12)
     frames = np.moveaxis(frames, 2, -1)
     if frames.shape[-1] == 2:
         dot, wall = frames[..., :1], frames[..., 1:]

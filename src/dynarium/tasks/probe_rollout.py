@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from dynarium.errors import UserError
 from dynarium.metrics.intervals import bootstrap
 from dynarium.metrics.regression import r2_of_sequences
-from dynarium.models.capabilities import Imagines
+from dynarium.models.capabilities import Decodes, Imagines
 from dynarium.tasks.common import device_of, frames_of, need
 from dynarium.tasks.origin import Origin, actions_of, sequences_of, without_mask
 from dynarium.tasks.regressors import Regressor, linear_regressor, sgd_regressor
@@ -116,6 +117,7 @@ class ProbeRollout:
             "scene": video[shown],
             "marks/truth": truth[shown],
             "marks/belief": answers["rollout"][shown],
+            **_decoded(model, test.latent[shown]),
         }
         return Result(task=self.name, rows=tuple(rows), examples=examples)
 
@@ -259,6 +261,16 @@ class ProbeRollout:
         return Row(
             method=method, metric=metric, condition=condition, value=value, standard_error=error, n=n, baseline=baseline
         )
+
+
+def _decoded(model: Any, latent: Float[Tensor, "b t d"]) -> dict[str, Tensor]:
+    """Return the frames that the model decodes from its roll-out; nothing of a model without a decoder."""
+    if not isinstance(model, Decodes):
+        return {}
+    try:
+        return {"scene/decoded": model.decode(latent.to(device_of(model))).cpu()}
+    except UserError:
+        return {}
 
 
 def _displacements(rollouts: Rollouts, scale: float) -> Tensor:
