@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dynarium.errors import UserError
-from dynarium.nn.menet import MeNet5, MeNet5Decoder, doubled_conv
+from dynarium.nn.menet import MeNet5, MeNet5Decoder, SquareMeans, doubled_conv
 
 
 def count(module):
@@ -31,6 +31,16 @@ def test_it_is_convolution_relu_and_then_batch_normalisation():
     h = normed(F.conv2d(h, third.weight, third.bias, 1, 1).relu())
     h = h[:, :, :6, :6].reshape(5, 32, 3, 2, 3, 2).mean((3, 5))
     torch.testing.assert_close(model(x), F.linear(h.flatten(1), model.layers[-1].weight, model.layers[-1].bias))
+
+
+@pytest.mark.parametrize("size", [(7, 7), (6, 9), (2, 2)])
+def test_means_of_squares_are_average_pooling_forwards_and_backwards(size):
+    x = torch.randn(3, 4, *size, dtype=torch.float64).contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(3, 4 * (size[0] // 2) * (size[1] // 2), dtype=torch.float64)
+    found, wanted = SquareMeans()(x), F.avg_pool2d(x, 2).flatten(1)
+    assert torch.equal(found, wanted)
+    gradients = [torch.autograd.grad((y * weight).sum(), x)[0] for y in (found, wanted)]
+    assert torch.equal(*gradients)
 
 
 def test_other_frames():

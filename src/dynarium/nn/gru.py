@@ -34,7 +34,9 @@ class OpenLoopGRU(nn.Module):
             for layer in range(self.layers):
                 w_in, w, b_in, b = (getattr(self.gru, f"{name}_l{layer}") for name in _NAMES)
                 both = b_in + F.pad(b[: 2 * self.gru.hidden_size], (0, self.gru.hidden_size))
-                inputs = F.linear(states.to(w_in.dtype), w_in, both)
+                inputs = (
+                    states.to(w_in.dtype) @ w_in.t().contiguous() + both
+                )  # so its gradient is a product of wide rows
                 b = b[2 * self.gru.hidden_size :]
                 states = _Recurrence.apply(inputs, start.to(w.dtype), w, b, low)
         return states.transpose(0, 1)

@@ -12,7 +12,9 @@ from torch import Tensor
 
 def variance_hinge(z: Float[Tensor, "*g n d"], floor: float = 1e-4) -> Float[Tensor, ""]:
     """Return ``mean_j max(0, 1 - sqrt(var_j + floor))`` with the unbiased variance (VICReg, eqs. 1 and 2)."""
-    return (1 - (z.var(-2) + floor).sqrt()).relu().mean()
+    deviation = z - z.mean(-2, keepdim=True)
+    variance = deviation.square().sum(-2) / (z.shape[-2] - 1)  # ``var`` over rows is several times slower on CPUs
+    return (1 - (variance + floor).sqrt()).relu().mean()
 
 
 def covariance_penalty(z: Float[Tensor, "*g n d"]) -> Float[Tensor, ""]:
