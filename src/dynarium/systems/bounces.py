@@ -7,7 +7,7 @@ from torch import Tensor
 from dynarium.systems.draws import integers
 
 TOLERANCE = 1e-8
-"""Pixels by which a position may lie outside before it counts as a collision (the law of 2020)."""
+"""Pixels (or steps) by which a square may be beyond a wall before it has met it, in the law of 2020."""
 
 Paths = tuple[Float[Tensor, "b t k 4"], Bool[Tensor, "b t k"]]
 """(x, y, vx, vy) of each square at each step, and whether it has met a wall on its way into that step."""
@@ -80,16 +80,14 @@ def reflected_paths(
             out = ~inside
             wall = torch.where(position < 0, 0.0, float(room))
             since = torch.where(out, (position - wall) / torch.where(out, velocity, 1.0), 0.0)  # time since each wall
-            # In a corner only that wall is met at which the other coordinate is inside.
-            other = (position - velocity * since.flip(-1)).flip(-1)  # the other coordinate when this one met its wall
-            met = out & _inside(other, room)
-            since = torch.where(met, since, 0.0).amax(-1, keepdim=True)
-            at = torch.where(met, wall, position - velocity * since)
+            met = out & (since >= since.amax(-1, keepdim=True) - TOLERANCE)  # both at once in a corner
+            at = torch.where(met, wall, position - velocity * since.amax(-1, keepdim=True))
             fresh = integers(-speed, speed, (n, k, 2), generator) if chance else velocity
             away = torch.where(position < 0, fresh.abs(), -fresh.abs())
-            hit = met.any(-1, keepdim=True)
-            velocity = torch.where(hit, torch.where(met, away, fresh), velocity)
-            position = torch.where(hit, at + velocity * since, position)
+            moved = torch.where(met, away, fresh)
+            bounced = out.any(-1, keepdim=True)
+            velocity = torch.where(bounced, moved, velocity)
+            position = torch.where(bounced, at + moved * since.amax(-1, keepdim=True), position)
             inside = _inside(position, room)
         states.append(torch.cat([position, velocity], -1))
     return torch.stack(states, 1), torch.stack(hits, 1)
