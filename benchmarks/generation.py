@@ -60,6 +60,8 @@ ORIGINALS: dict[str, float | None] = {
     "bouncing-ball-actions": None,
     "moving-dot": 3_500,  # batches of 128 on two cores; 5,700 with larger ones
     "moving-dots": None,
+    "moving-digits": 1_603,  # 2,670 for half the steps
+    "moving-digits-srvp": None,
     "two-rooms": None,
     "dot-obstacles": None,
     "forced-pendulum": None,

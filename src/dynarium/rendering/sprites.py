@@ -5,6 +5,7 @@ same bytes.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,11 @@ from torch import Tensor
 
 
 def stamp_sprites(
-    sprites: UInt8[Tensor, "m s s"], which: Int[Tensor, "b k"], corners: Int[Tensor, "b t k 2"], side: int, channels: int
+    sprites: UInt8[Tensor, "m s s"],
+    which: Int[Tensor, "b k"],
+    corners: Int[Tensor, "b t k 2"],
+    side: int,
+    channels: int,
 ) -> UInt8[Tensor, "b t c h w"]:
     """Draw k sprites per frame.
 
@@ -47,7 +52,7 @@ def stamp_sprites(
 def _compiled() -> Callable[..., Any]:
     import numba  # half a second that only those pay who draw sprites
 
-    return numba.njit(nogil=True, cache=True)(_stamp)
+    return numba.njit(nogil=True, cache=True)(inspect.unwrap(_stamp))  # a type checker may have wrapped it
 
 
 def _stamp(sprites, which, corners, frames):
