@@ -19,6 +19,11 @@ TRAIN, TEST = RANDOM.integers(0, 256, (12, 28, 28), np.uint8), RANDOM.integers(0
 Y_TRAIN, Y_TEST = np.arange(12) % 10, np.arange(5)
 
 
+@pytest.fixture(autouse=True)
+def forgotten():
+    glyphs.cache_clear()
+
+
 def idx(array):
     array = np.asarray(array, np.uint8)
     return struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()

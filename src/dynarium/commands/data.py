@@ -284,11 +284,12 @@ def verify(arguments: Sequence[str], prog: str) -> int:
 class ImportOptions:
     """Turn a foreign file into a dataset: .npz (images/state, image/state/label), .npy, .h5, or a folder of one a split.
 
-    A folder of such folders (dataset_0, dataset_1, ... or grav_0, mixed_0, ...) becomes one dataset of several tasks.
+    A folder of such folders (dataset_0, dataset_1, ... or grav_0, mixed_0, ...) becomes one dataset of several tasks. Videos
+    are folders of numbered frames, GIFs or .npy files, one for each video, or KTH; .tfrecords are read as BAIR's.
     """
 
     file: Annotated[Path, tyro.conf.Positional]
-    """The file, or a folder with train.npz, val.npz, test.npz, or with such folders, one for each task."""
+    """The file, or a folder with train.npz, val.npz, test.npz, or with such folders, one for each task; or of videos."""
     out: Path
     """Directory of the new dataset."""
     split: Literal["train", "val", "test"] | None = None
@@ -297,6 +298,14 @@ class ImportOptions:
     """Frames become 0 or 255 by frame > 0, as the bouncing-ball experiments read them."""
     state_ahead: int = 0
     """Steps by which the states run ahead of the frames (1 in the original bouncing-ball files)."""
+    time_first: bool = False
+    """Arrays are [t, n, ...], as in the published test file of Moving MNIST."""
+    clip: int | None = None
+    """Cut videos into clips of so many frames; default: whole ones, padded to the longest (KTH: 40)."""
+    size: int | None = None
+    """Bring the frames of videos to so many pixels in height and width."""
+    channels: Literal[1, 3] | None = None
+    """1 makes videos grey, 3 gives them three channels; default: as they are."""
     dt: float = 1.0
     """Time between frames."""
     seed: int = 0

@@ -80,7 +80,7 @@ def video_sequences(
     fractions: Mapping[str, float],
     seed: int,
     clip: int | None = None,
-    look: Look = Look(),  # noqa: B008
+    look: Look = Look(),
 ) -> Sequences:
     """Return the videos as sequences, or clips of them.
 

@@ -60,7 +60,7 @@ def glyphs(source: str, part: Part, size: int, device: str) -> Glyphs:
         images, labels = stroke_digits(DRAWN[part], seed=0 if part == "train" else 1)
     else:
         arrays = _read(source, part)
-        images, labels = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+        images, labels = (torch.from_numpy(np.array(array)) for array in arrays)
     if images.shape[-1] != size:
         images = torch.from_numpy(np.stack([_resized(image, size) for image in images.numpy()]))
     return Glyphs(images.to(device), labels.to(device))
