@@ -60,6 +60,7 @@ _BUILTIN: dict[str, dict[str, str]] = {
         "moving-digits": "dynarium.systems.moving_digits:moving_digits",
         "moving-digits-deterministic": "dynarium.systems.moving_digits:moving_digits_deterministic",
         "moving-digits-srvp": "dynarium.systems.moving_digits:moving_digits_srvp",
+        "robot-push": "dynarium.systems.robot_push:robot_push",
     },
     "Switching systems": {
         "nascar": "dynarium.systems.nascar:nascar",
