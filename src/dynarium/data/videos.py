@@ -137,8 +137,8 @@ def video_sequences(
         if padded:
             fields["length"] = np.array([one.stop - one.start for one in chosen])
         if kth:
-            said = [_person(one.video) for one in chosen]
-            fields["person"], fields["activity"] = (np.array([one[i] for one in said], np.uint8) for i in range(2))
+            said = np.array([_person(one.video) for one in chosen], np.uint8)
+            fields["person"], fields["activity"] = said.T
         return fields
 
     sizes = {split: len(table[split]) for split in SPLITS if table.get(split)}
@@ -150,7 +150,7 @@ def _parts(videos: list[Video], split: str | None, kth: bool, fractions: dict[st
     if split is not None:
         return [split] * len(videos)
     if kth:
-        return ["train" if _person(video)[0] in KTH_TRAIN else "test" for video in videos]
+        return ["train" if person in KTH_TRAIN else "test" for person, _ in filter(None, map(_person, videos))]
     named = [next((part for part in Path(video.name).parts[:-1] if part in SPLITS), None) for video in videos]
     if all(named):
         return [str(part) for part in named]
@@ -169,10 +169,10 @@ def _clips(video: Video, clip: int | None, ranges: list[tuple[int, int]] | None)
     return [Clip(video, at, at + clip) for start, stop in cuts for at in range(start, stop - clip + 1, clip)]
 
 
-def _person(video: Video) -> tuple[int, int]:
-    """Return person and activity by the name of a folder of KTH; nothing if it is none."""
+def _person(video: Video) -> tuple[int, int] | None:
+    """Return person and activity by the name of a folder of KTH; ``None`` if it is none."""
     named = re.fullmatch(rf"person(\d+)_({'|'.join(ACTIVITIES)})_d\d.*", Path(video.name).name)
-    return (int(named[1]), ACTIVITIES.index(named[2])) if named else ()  # pyright: ignore[reportReturnType]
+    return (int(named[1]), ACTIVITIES.index(named[2])) if named else None
 
 
 def _seen(folder: Path) -> dict[str, list[tuple[int, int]]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dynarium.rendering.antialiased import Distance
 
-_PIXELS_AT_ONCE = 2**17  # whose arrays stay in the cache
+_PIXELS_AT_ONCE = 2**18  # whose arrays stay in the cache
 
 
 def paint(
@@ -19,6 +19,8 @@ def paint(
     extent: float,
     distance: Distance,
     colour: Float[Tensor, "n c"],
+    rim: Float[Tensor, "n c"] | None = None,
+    rim_width: float = 1.0,
 ) -> None:
     """Paint one shape onto each frame, in place; only a window around it is looked at.
 
@@ -28,6 +30,8 @@ def paint(
         extent: Largest distance of a painted point from there.
         distance: Signed distance in pixels at the offsets (x, y) from the middles, each [n, p, p].
         colour: Of each shape.
+        rim: Colour of a line along the inside of its edge; none if absent.
+        rim_width: Width of that line in pixels.
     """
     height, width = canvas.shape[-2:]
     window = min(2 * (int(extent) + 2), height, width)
@@ -37,11 +41,15 @@ def paint(
     index = first[..., None] + pixel  # n 2 p
     offset = index + 0.5 - centres[..., None]
     x, y = offset[:, 0, None, :], offset[:, 1, :, None]
-    cover = (0.5 - distance(x.expand(-1, window, -1), y.expand(-1, -1, window))).clamp(0, 1)[:, None]
+    depth = 0.5 - distance(x.expand(-1, window, -1), y.expand(-1, -1, window))[:, None]
+    shade = colour[..., None, None]
+    if rim is not None:
+        line = rim[..., None, None]
+        shade = line + (depth - rim_width).clamp(0, 1) * (shade - line)
     places = (index[:, 1, :, None] * width + index[:, 0, None, :]).flatten(1)[:, None].expand(-1, canvas.shape[1], -1)
     flat = canvas.flatten(2)
     under = flat.gather(2, places).unflatten(2, (window, window))
-    flat.scatter_(2, places, (under + cover * (colour[..., None, None] - under)).flatten(2))
+    flat.scatter_(2, places, (under + depth.clamp(0, 1) * (shade - under)).flatten(2))
 
 
 def rounded_polygon(corners: Float[Tensor, "n v 2"], rounding: Float[Tensor, " n"]) -> Distance:

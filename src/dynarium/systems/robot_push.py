@@ -42,7 +42,8 @@ _COLOURS = (
     (0.86, 0.40, 0.60),
 )
 _TABLE, _RIM, _METAL, _LIGHT = (0.80, 0.74, 0.65), (0.36, 0.29, 0.24), (0.17, 0.18, 0.20), (0.70, 0.72, 0.75)
-_SETTLING = 80
+_SETTLING = 20
+_PLACEMENTS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +94,6 @@ class RobotPush:
         check_range("sizes", self.sizes, 1.0)
         if self.aimed > 1:
             raise UserError(f"aimed: expected a share in [0, 1], got {self.aimed}")
-        if self.objects * (2.5 * self.sizes[1]) ** 2 > (SIDE - 2 * EDGE) ** 2:
-            raise UserError(f"objects: {self.objects} things of {self.sizes[1]} px have no room on a table of 58 px")
 
     @property
     def dt(self) -> float:
@@ -124,11 +123,13 @@ class RobotPush:
         """Draw where everything is, let the finger stroke, and return ``steps`` states."""
         n, k = len(parameters), self.objects
         free = (EDGE + FINGER, SIDE - EDGE - FINGER)
-        things = uniform(free, (n, k, 2), generator)
+        things = self._places(parameters.unflatten(1, (k, 3))[..., 1], generator)
         angle = uniform((-math.pi, math.pi), (n, k), generator)
         bodies, finger = self._bodies(parameters, things, angle), uniform(free, (n, 2), generator)
         rest = torch.zeros_like(finger)
-        bodies, finger = pushed(bodies, finger, rest, radius=FINGER, low=EDGE, high=SIDE - EDGE, pieces=_SETTLING)
+        bodies, finger = pushed(
+            bodies, finger, rest, radius=FINGER, low=EDGE, high=SIDE - EDGE, pieces=_SETTLING, settle=True
+        )
         states, actions = [_state(bodies, finger)], []
         heading = rest
         for t in range(steps):
@@ -166,6 +167,18 @@ class RobotPush:
         chunk = frames_at_once(self.size)
         parts = [self._drawn(*part) for part in zip(state.split(chunk), parameters.split(chunk), strict=True)]
         return torch.cat(parts).unflatten(0, (b, t))
+
+    def _places(self, sizes: Float[Tensor, "b k"], generator: torch.Generator) -> Float[Tensor, "b k 2"]:
+        """Draw places so far from each other that polygons do not cross; their rounded parts are moved apart later."""
+        free = (EDGE + self.sizes[0], SIDE - EDGE - self.sizes[0])
+        placed = uniform(free, (*sizes.shape, 2), generator)
+        near = 1.15 * (sizes[:, :, None] + sizes[:, None]) - torch.eye(self.objects, device=sizes.device) * SIDE
+        for _ in range(_PLACEMENTS):
+            crowded = ((placed[:, :, None] - placed[:, None]).norm(dim=-1) < near).flatten(1).any(1).nonzero()[:, 0]
+            if len(crowded) == 0:
+                return placed
+            placed[crowded] = uniform(free, (len(crowded), self.objects, 2), generator)
+        raise UserError(f"objects: no free places for {self.objects} things after {_PLACEMENTS} draws; take fewer")
 
     def _stepped(
         self, bodies: Bodies, finger: Float[Tensor, "b 2"], step: Float[Tensor, "b 2"]
@@ -223,11 +236,11 @@ class RobotPush:
         for k in range(self.objects):
             middle = (bodies.position[:, k] * scale).float()
             outline, rounding = (corners[:, k] * scale).float(), (bodies.rounding[:, k] * scale).float()
-            paint(canvas, middle, extent, rounded_polygon(outline, rounding), 0.45 * shades[:, k])
-            paint(canvas, middle, extent, rounded_polygon(outline, rounding - scale), shades[:, k])
+            shape, shade = rounded_polygon(outline, rounding), shades[:, k]
+            paint(canvas, middle, extent, shape, shade, 0.45 * shade, scale)
             mark = turned(bodies.reach.new_tensor([0.62, 0.0]).expand(n, 2), bodies.angle[:, k])
             spot = middle + (mark * bodies.reach[:, k, None] * scale).float()
-            paint(canvas, spot, 2 * scale, _disc(1.3 * scale), 0.4 * shades[:, k] + 0.6)
+            paint(canvas, spot, 2 * scale, _disc(1.3 * scale), 0.4 * shade + 0.6)
         finger = (state[:, :2] * scale).float()
         for radius, name in ((FINGER, "metal"), (0.5 * FINGER, "light")):
             paint(canvas, finger, radius * scale, _disc(radius * scale), colours[name].expand(n, -1))

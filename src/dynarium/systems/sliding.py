@@ -5,10 +5,10 @@ pushes it: the ellipsoidal limit surface of friction (Howe & Cutkosky 1996). Whe
 they touch, contacts without friction. All contacts are resolved together, a few rounds over.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 _ROUNDS = 3
@@ -39,6 +39,10 @@ class Bodies:
         """Return the corners of the polygons where they are."""
         return turned(self.outline, self.angle[..., None]) + self.position[..., None, :]
 
+    def select(self, rows: Int[Tensor, " r"]) -> "Bodies":
+        """Return the bodies of these sequences."""
+        return Bodies(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
     def moved(self, at: Float[Tensor, "b k 2"], by: Float[Tensor, "b k 2"]) -> "Bodies":
         """Return the bodies, each pushed at a point by such a force; a unit of force moves by a px."""
         torque = cross(at - self.position - self.support, by)
@@ -60,17 +64,36 @@ def pushed(
     low: float,
     high: float,
     pieces: int,
+    settle: bool = False,
 ) -> tuple[Bodies, Float[Tensor, "b 2"]]:
-    """Return the bodies and the disc that pushes them after its step, taken in ``pieces``.
+    """Return the bodies and the disc that pushes them after its step.
 
     Everything stays between ``low`` and ``high`` in both coordinates. A disc that pushes a body against an edge stops.
+
+    Args:
+        bodies: Before the step.
+        pusher: Where the disc is.
+        step: Where it goes from there.
+        radius: Of the disc in px.
+        low: Smallest coordinate of the table.
+        high: Largest coordinate of the table.
+        pieces: Parts of the step, one after the other; each is best kept below a px.
+        settle: Move overlapping bodies apart that are not pushed, too.
     """
+    bodies = replace(bodies, position=bodies.position.clone(), angle=bodies.angle.clone())
     for _ in range(pieces):
         pusher = (pusher + step / pieces).clamp(low + radius, high - radius)
+        # Where nothing is touched, nothing moves: only the other sequences are worked on.
+        touched = settle | (_overlap(bodies, pusher, radius)[0] > 0).any(1)
+        rows = touched.nonzero()[:, 0]
+        if len(rows) == 0:
+            continue
+        some, disc = bodies.select(rows), pusher[rows]
         for _ in range(_ROUNDS):
-            bodies = _inside(_apart(_from_disc(bodies, pusher, radius)), low, high)
-        depth, normal = _overlap(bodies, pusher, radius)
-        pusher = (pusher + (depth[..., None] * normal).sum(1)).clamp(low + radius, high - radius)
+            some = _inside(_apart(_from_disc(some, disc, radius)), low, high)
+        depth, normal = _overlap(some, disc, radius)
+        pusher[rows] = (disc + (depth[..., None] * normal).sum(1)).clamp(low + radius, high - radius)
+        bodies.position[rows], bodies.angle[rows] = some.position, some.angle
     return bodies, pusher
 
 
@@ -143,13 +166,16 @@ def _apart(bodies: Bodies) -> Bodies:
 def _inside(bodies: Bodies, low: float, high: float) -> Bodies:
     """Push back what reaches beyond the edges of the table."""
     for axis in range(2):
-        for sign, edge in ((1.0, low), (-1.0, high)):
-            corners = bodies.corners()
-            depth, lowest = (bodies.rounding[..., None] - sign * (corners[..., axis] - edge)).max(-1)
-            normal = torch.zeros_like(bodies.position)
-            normal[..., axis] = sign
-            corner = corners.gather(-2, lowest[..., None, None].expand(*lowest.shape, 1, 2)).squeeze(-2)
-            at = corner - bodies.rounding[..., None] * normal
-            force = depth.clamp(min=0) / bodies.yielding(at, normal)
-            bodies = bodies.moved(at, force[..., None] * normal)
+        corners = bodies.corners()
+        rounding = bodies.rounding[..., None]
+        below, lowest = (rounding - corners[..., axis] + low).max(-1)
+        above, highest = (rounding + corners[..., axis] - high).max(-1)
+        sign = torch.where(below > above, 1.0, -1.0)
+        furthest = torch.where(below > above, lowest, highest)
+        normal = torch.zeros_like(bodies.position)
+        normal[..., axis] = sign
+        corner = corners.gather(-2, furthest[..., None, None].expand(*furthest.shape, 1, 2)).squeeze(-2)
+        at = corner - rounding * normal
+        force = torch.maximum(below, above).clamp(min=0) / bodies.yielding(at, normal)
+        bodies = bodies.moved(at, force[..., None] * normal)
     return bodies
