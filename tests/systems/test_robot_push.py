@@ -36,7 +36,7 @@ def test_nothing_overlaps_and_nothing_leaves_the_table(played):
     overlap = torch.cat(depth, 1).clamp(min=0)
     assert overlap.amax(1).quantile(0.99) < 0.6 and overlap.mean() < 0.01
     reach = bodies.rounding[..., None, None] - torch.minimum(corners - EDGE, SIDE - EDGE - corners)
-    assert reach.max() < 0.6
+    assert reach.max() < 1e-9
     assert state[:, :2].min() >= EDGE + FINGER and state[:, :2].max() <= SIDE - EDGE - FINGER
 
 
@@ -49,9 +49,9 @@ def test_things_move_often_but_only_when_something_touches_them(played):
 
 def test_replaying_the_actions_gives_the_states_where_there_is_no_chance():
     generator = seeded(1)
-    drawn = CALM.simulate(CALM.sample_parameters(16, generator), 12, generator)
+    drawn = CALM.simulate(CALM.sample_parameters(16, generator), 8, generator)
     state = drawn.state[:, 0]
-    for t in range(11):
+    for t in range(7):
         state = CALM.transition(state, drawn.action[:, t], drawn.parameter)
         torch.testing.assert_close(state, drawn.state[:, t + 1], atol=1e-9, rtol=0)
     assert isinstance(CALM, Environment)
@@ -62,8 +62,8 @@ def test_chance_is_in_the_turning_of_things_and_in_the_finger(played):
 
     def surprise(world):
         generator = seeded(2)
-        drawn = world.simulate(world.sample_parameters(32, generator), 12, generator)
-        expected = [world.transition(drawn.state[:, t], drawn.action[:, t], drawn.parameter) for t in range(11)]
+        drawn = world.simulate(world.sample_parameters(24, generator), 8, generator)
+        expected = [world.transition(drawn.state[:, t], drawn.action[:, t], drawn.parameter) for t in range(7)]
         return (drawn.state[:, 1:] - torch.stack(expected, 1)).abs().amax((0, 1))
 
     uneven, slip = surprise(replace(CALM, uneven=0.35)), surprise(replace(CALM, slip=0.15))
@@ -92,12 +92,12 @@ def test_frames_show_the_state(size):
         assert video[:, y, x].min() > 150  # the light middle of the finger
         ring = video[:, y, int((state[0] + 0.75 * FINGER) * scale)]
         assert ring.max() < 90
-    assert (made["video"][..., 0, :] == made["video"][..., :1, 0, :1].squeeze(-2)).all()  # the rim
+    assert (made["video"][..., 0, :] == made["video"][..., 0, :1]).all()  # the rim
     assert len(made["video"][0, 0].flatten(1).unique(dim=1)[0]) > 20
 
 
 def test_a_sequence_depends_only_on_its_seed():
-    one, again, other = (draw(robot_push(), 4, 8, seeded(seed)) for seed in (0, 0, 1))
+    one, again, other = (draw(robot_push(), 2, 3, seeded(seed)) for seed in (0, 0, 1))
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not torch.equal(one["video"], other["video"])
 

@@ -34,9 +34,8 @@ def snapped_paths(
     n, k = shape
     position = list(integers(0, room - 1, (2, n, k), generator))
     velocity = list(integers(-speed, speed, (2, n, k), generator))
-    if chance:
-        across = integers(1, speed, (steps, 2, n, k), generator)
-        along = integers(-speed, speed, (steps, 2, n, k), generator)
+    across = integers(1, speed, (steps, 2, n, k), generator)
+    along = integers(-speed, speed, (steps, 2, n, k), generator)
     states, hits = [], []
     for t in range(steps):
         hit_any = torch.zeros(n, k, dtype=torch.bool, device=generator.device)

@@ -91,6 +91,7 @@ def pushed(
         some, disc = bodies.select(rows), pusher[rows]
         for _ in range(_ROUNDS):
             some = _inside(_apart(_from_disc(some, disc, radius)), low, high)
+        some = _shifted_inside(some, low, high)  # what cannot be satisfied together ends here: the finger gives way
         depth, normal = _overlap(some, disc, radius)
         pusher[rows] = (disc + (depth[..., None] * normal).sum(1)).clamp(low + radius, high - radius)
         bodies.position[rows], bodies.angle[rows] = some.position, some.angle
@@ -179,3 +180,12 @@ def _inside(bodies: Bodies, low: float, high: float) -> Bodies:
         force = torch.maximum(below, above).clamp(min=0) / bodies.yielding(at, normal)
         bodies = bodies.moved(at, force[..., None] * normal)
     return bodies
+
+
+def _shifted_inside(bodies: Bodies, low: float, high: float) -> Bodies:
+    """Shift what still reaches beyond the edges of the table, without turning it."""
+    reach = bodies.rounding[..., None]
+    corners = bodies.corners()
+    below = (low + reach - corners.amin(-2)).clamp(min=0)
+    above = (corners.amax(-2) + reach - high).clamp(min=0)
+    return replace(bodies, position=bodies.position + below - above)
