@@ -62,6 +62,7 @@ ORIGINALS: dict[str, float | None] = {
     "moving-dots": None,
     "moving-digits": 1_603,  # 2,670 for half the steps
     "moving-digits-srvp": None,
+    "robot-push": None,
     "two-rooms": None,
     "dot-obstacles": None,
     "forced-pendulum": None,

@@ -107,7 +107,7 @@ def stroke_digits(count: int, seed: int) -> tuple[UInt8[Tensor, "m s s"], UInt8[
 
     Each is one of its digit's ways of writing, warped by x -> A x + q(x): A turns by N(0, (7 deg)^2), slants by
     N(.12, .15^2), narrows by U(.75, 1.1) and flattens by U(.85, 1); q is quadratic with coefficients N(0, .06^2). The pen is
-    a disc of radius U(.9, 1.8) px whose rim falls off over 1.6 px.
+    a disc of radius U(1, 1.9) px whose rim falls off over 1.6 px.
     """
     generator = torch.Generator().manual_seed(seed)
     styles, segments = _outlines()
@@ -117,7 +117,7 @@ def stroke_digits(count: int, seed: int) -> tuple[UInt8[Tensor, "m s s"], UInt8[
     turn, slant = torch.randn(2, count, generator=generator).unbind(0)
     turn, slant = math.radians(7) * turn, 0.12 + 0.15 * slant
     narrow, flat, radius = torch.rand(3, count, generator=generator).unbind(0)
-    narrow, flat, radius = 0.75 + 0.35 * narrow, 0.85 + 0.15 * flat, 0.9 + 0.9 * radius
+    narrow, flat, radius = 0.75 + 0.35 * narrow, 0.85 + 0.15 * flat, 1 + 0.9 * radius
     bend = 0.06 * torch.randn(count, 3, 2, generator=generator)
     matrix = torch.stack(
         [

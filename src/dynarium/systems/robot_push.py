@@ -215,36 +215,36 @@ class RobotPush:
         )
 
     def _drawn(self, state: Float[Tensor, "n s"], parameters: Float[Tensor, "n q"]) -> UInt8[Tensor, "n c h w"]:
-        """Paint the table, its rim, the things with a mark that shows how they are turned, and the finger."""
-        scale, n = self.size / SIDE, len(state)
-        colours = {
-            name: torch.tensor(rgb, device=state.device)
-            for name, rgb in (("table", _TABLE), ("rim", _RIM), ("metal", _METAL), ("light", _LIGHT))
-        }
-        pixel = (torch.arange(self.size, device=state.device) + 0.5).sub(self.size / 2).abs()
-        inset = torch.maximum(pixel[:, None], pixel) - (SIDE / 2 - EDGE) * scale
-        canvas = torch.where(
-            inset.clamp(-0.5, 0.5).add(0.5) > 0.5, colours["rim"][:, None, None], colours["table"][:, None, None]
-        )
-        canvas = canvas.expand(n, -1, -1, -1).contiguous()
-        things = state[:, 2:].unflatten(1, (self.objects, 3))
+        """Paint the things, anew only where they are not as in the frame before, and the finger."""
+        fresh = torch.ones(len(state), dtype=torch.bool, device=state.device)
+        fresh[1:] = ((state[1:, 2:] != state[:-1, 2:]).any(1)) | (parameters[1:] != parameters[:-1]).any(1)
+        canvas = self._scene(state[fresh, 2:].unflatten(1, (self.objects, 3)), parameters[fresh])[fresh.cumsum(0) - 1]
+        scale = self.size / SIDE
+        for radius, rgb in ((FINGER, _METAL), (0.5 * FINGER, _LIGHT)):
+            colour = torch.tensor(rgb, device=state.device).expand(len(state), -1)
+            paint(canvas, (state[:, :2] * scale).float(), radius * scale, _disc(radius * scale), colour)
+        return as_bytes(canvas)
+
+    def _scene(self, things: Float[Tensor, "m k 3"], parameters: Float[Tensor, "m q"]) -> Float[Tensor, "m c h w"]:
+        """Paint the table, its rim and the things, each with a mark that shows how it is turned."""
+        scale, m = self.size / SIDE, len(things)
+        table, rim = (torch.tensor(rgb, device=things.device)[:, None, None] for rgb in (_TABLE, _RIM))
+        pixel = (torch.arange(self.size, device=things.device) + 0.5 - self.size / 2).abs()
+        beyond = torch.maximum(pixel[:, None], pixel) - (SIDE / 2 - EDGE) * scale
+        canvas = (table + (0.5 + beyond).clamp(0, 1) * (rim - table)).expand(m, -1, -1, -1).contiguous()
         bodies = self._bodies(parameters, things[..., :2], things[..., 2])
-        palette = torch.tensor(_COLOURS, device=state.device)
+        palette = torch.tensor(_COLOURS, device=things.device)
         shades = palette[parameters.unflatten(1, (self.objects, 3))[..., 2].long()]
         corners = turned(bodies.outline, bodies.angle[..., None])
-        extent = 1.65 * self.sizes[1] * scale
+        marks = turned(bodies.reach.new_tensor([0.62, 0.0]).expand(m, self.objects, 2), bodies.angle)
+        spots = bodies.position + marks * bodies.reach[..., None]
         for k in range(self.objects):
-            middle = (bodies.position[:, k] * scale).float()
-            outline, rounding = (corners[:, k] * scale).float(), (bodies.rounding[:, k] * scale).float()
-            shape, shade = rounded_polygon(outline, rounding), shades[:, k]
-            paint(canvas, middle, extent, shape, shade, 0.45 * shade, scale)
-            mark = turned(bodies.reach.new_tensor([0.62, 0.0]).expand(n, 2), bodies.angle[:, k])
-            spot = middle + (mark * bodies.reach[:, k, None] * scale).float()
+            middle, spot = ((places[:, k] * scale).float() for places in (bodies.position, spots))
+            shape = rounded_polygon((corners[:, k] * scale).float(), (bodies.rounding[:, k] * scale).float())
+            shade = shades[:, k]
+            paint(canvas, middle, 1.65 * self.sizes[1] * scale, shape, shade, 0.45 * shade, scale)
             paint(canvas, spot, 2 * scale, _disc(1.3 * scale), 0.4 * shade + 0.6)
-        finger = (state[:, :2] * scale).float()
-        for radius, name in ((FINGER, "metal"), (0.5 * FINGER, "light")):
-            paint(canvas, finger, radius * scale, _disc(radius * scale), colours[name].expand(n, -1))
-        return as_bytes(canvas)
+        return canvas
 
 
 def _disc(radius: float) -> Distance:
