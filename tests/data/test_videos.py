@@ -140,6 +140,8 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "in" / "a" / "image-001.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match="image-001.png is not a picture, or not whole"):
         import_file(tmp_path / "in", tmp_path / "out", split="train", size=8)
+    with pytest.raises(UserError, match="binarize, state_ahead and time_first are for arrays"):
+        import_file(tmp_path / "in", tmp_path / "out", binarize=True)
     np.save(tmp_path / "one.npy", noise(4))
     with pytest.raises(UserError, match="clip, size and channels are for folders"):
         import_file(tmp_path / "one.npy", tmp_path / "out", clip=2)

@@ -81,19 +81,24 @@ def import_file(
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     if not file.exists():
         raise UserError(f"{file}: no such file")
-    if list(file.rglob("*.t7") if file.is_dir() else [file] if file.suffix == ".t7" else []) and not _numbered(file):
-        raise UserError(f"{file}: .t7 files are Torch7's, which is dead; give the folder of frames that they list")
-    source = f"import of {file.name}"
-    shares = dict(fractions or FRACTIONS)
-    if _has(file, bair.SUFFIXES):
+    source, shares = f"import of {file.name}", dict(fractions or FRACTIONS)
+    records = _has(file, bair.SUFFIXES)
+    filmed = not records and _filmed(file)
+    if (records or filmed) and (binarize or state_ahead or time_first):
+        raise UserError(f"{file}: binarize, state_ahead and time_first are for arrays")
+    if not filmed and (clip or size or channels):
+        raise UserError(f"{file}: clip, size and channels are for folders of frames, GIFs and folders of .npy files")
+    if records:
         return write_sequences(out, bair.bair_sequences(file, split), source=source, dt=dt, force=force)
-    if _numbered(file):
+    if filmed:
         look = videos.Look(size=size, channels=channels)
         found = videos.video_sequences(file, split=split, fractions=shares, seed=seed, clip=clip, look=look)
         return write_sequences(out, found, source=source, dt=dt, force=force)
-    if clip is not None or size is not None or channels is not None:
-        raise UserError(f"{file}: clip, size and channels are for folders of frames, GIFs and folders of .npy files")
+    if _has(file, (".t7",)):
+        raise UserError(f"{file}: .t7 files are Torch7's, which is dead; give the folder of frames that they list")
     if file.is_dir():
+        if time_first:
+            raise UserError(f"{file}: time_first is for a single file")
         splits = _folder(file, binarize, state_ahead)
     else:
         fields = _fields(file, binarize, state_ahead, time_first)
@@ -108,7 +113,7 @@ def _has(place: Path, suffixes: tuple[str, ...]) -> bool:
     return any(file.suffix.lower() in suffixes for file in files)
 
 
-def _numbered(place: Path) -> bool:
+def _filmed(place: Path) -> bool:
     """Return whether this is a GIF or a folder of videos, rather than one of a file for each split."""
     if not place.is_dir():
         return place.suffix.lower() == ".gif"
