@@ -61,6 +61,9 @@ ORIGINALS: dict[str, float | None] = {
     "bouncing-ball-actions": None,
     "moving-dot": 3_500,  # batches of 128 on two cores; 5,700 with larger ones
     "moving-dots": None,
+    "moving-digits": 1_603,  # 2,670 for half the steps
+    "moving-digits-srvp": None,
+    "robot-push": None,
     "two-rooms": None,
     "dot-obstacles": None,
     "forced-pendulum": None,

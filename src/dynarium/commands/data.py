@@ -284,12 +284,13 @@ def verify(arguments: Sequence[str], prog: str) -> int:
 class ImportOptions:
     """Turn a foreign file into a dataset: .npz (images/state, image/state/label), .npy, .h5, or a folder of one a split.
 
-    A folder of such folders (dataset_0, dataset_1, ... or grav_0, mixed_0, ...) becomes one dataset of several tasks. A .mat,
-    .csv or .npz file with inputs u and outputs y becomes one of sequences to identify, in the split test.
+    A folder of such folders (dataset_0, dataset_1, ... or grav_0, mixed_0, ...) becomes one dataset of several tasks. Videos
+    are folders of numbered frames, GIFs or .npy files, one for each video, or KTH; .tfrecords are read as BAIR's. A .mat, .csv
+    or .npz file with inputs u and outputs y becomes one of sequences to identify, in the split test.
     """
 
     file: Annotated[Path, tyro.conf.Positional]
-    """The file, or a folder with train.npz, val.npz, test.npz, or with such folders, one for each task."""
+    """The file, or a folder with train.npz, val.npz, test.npz, or with such folders, one for each task; or of videos."""
     out: Path
     """Directory of the new dataset."""
     split: Literal["train", "val", "test"] | None = None
@@ -298,6 +299,14 @@ class ImportOptions:
     """Frames become 0 or 255 by frame > 0, as the bouncing-ball experiments read them."""
     state_ahead: int = 0
     """Steps by which the states run ahead of the frames (1 in the original bouncing-ball files)."""
+    time_first: bool = False
+    """Arrays are [t, n, ...], as in the published test file of Moving MNIST."""
+    clip: int | None = None
+    """Cut videos into clips of so many frames; default: whole ones, padded to the longest (KTH: 40)."""
+    size: int | None = None
+    """Bring the frames of videos to so many pixels in height and width."""
+    channels: Literal[1, 3] | None = None
+    """1 makes videos grey, 3 gives them three channels; default: as they are."""
     dt: float | None = None
     """Time between steps; default: what the file says (Ts, or t), else 1."""
     inputs: tuple[str, ...] = ()
@@ -322,8 +331,10 @@ def import_(arguments: Sequence[str], prog: str) -> None:
     file, out = chosen.pop("file"), chosen.pop("out")
     own = {name: chosen.pop(name) for name in ("inputs", "outputs", "steps")}
     if any(own.values()) or holds_signals(file):
-        if options.binarize or options.state_ahead:
-            raise UserError("--binarize, --state-ahead: are of files with frames, not of inputs and outputs")
+        if any(chosen.pop(name) for name in ("binarize", "state_ahead", "time_first", "clip", "size", "channels")):
+            raise UserError(
+                "--binarize, --state-ahead, --time-first, --clip, --size, --channels: are of frames, not of inputs and outputs"
+            )
         dataset = import_measured(file, out, **own, dt=options.dt, split=options.split, force=options.force)
     else:
         chosen["dt"] = 1.0 if options.dt is None else options.dt

@@ -1,20 +1,22 @@
-"""Foreign files into datasets: the ``.npz`` layouts of the field, HDF5, or a folder of one file a split."""
+"""Foreign files into datasets: the ``.npz`` layouts of the field, HDF5, a folder of one file a split, videos, TFRecords."""
 
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from dynarium.data import bair, videos
 from dynarium.data.dataset import Dataset
 from dynarium.data.original import dealt, task_folders
 from dynarium.data.schema import SPLITS, STEPPED
+from dynarium.data.streamed import write_sequences
 from dynarium.data.writer import prepared, write_arrays
 from dynarium.errors import UserError
 
 ALIASES = {
-    "video": ("video", "images", "image", "frames", "videos", "x"),
+    "video": ("video", "images", "image", "frames", "videos", "x", "sequences"),
     "state": ("state", "states", "latents", "xt"),
     "action": ("action", "actions", "controls", "control", "u"),
     "observation": ("observation", "observations", "y"),
@@ -25,6 +27,8 @@ ALIASES = {
 }
 """Field -> the names that files of the field give it."""
 
+FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
+
 
 def import_file(
     file: Path | str,
@@ -34,6 +38,10 @@ def import_file(
     fractions: Mapping[str, float] | None = None,
     binarize: bool = False,
     state_ahead: int = 0,
+    time_first: bool = False,
+    clip: int | None = None,
+    size: int | None = None,
+    channels: Literal[1, 3] | None = None,
     dt: float = 1.0,
     seed: int = 0,
     force: bool = False,
@@ -43,14 +51,22 @@ def import_file(
     A folder of such folders, ``dataset_0``, ``dataset_1``, ... (or ``grav_0``, ``mixed_0``, ...), becomes one dataset, its
     sequences dealt out in turn; ``task`` is the number of the folder, whatever the labels in the files.
 
+    Folders of frames, GIFs, a ``.npy`` for each video, and KTH are read by :func:`dynarium.data.videos.video_sequences`; the
+    TFRecords of BAIR by :func:`dynarium.data.bair.bair_sequences`: a part at a time, so that they need not fit into memory.
+
     Args:
-        file: An ``.npz``, ``.npy`` or ``.h5`` file, or a folder that holds one of them for each split, or such folders.
+        file: An ``.npz``, ``.npy`` or ``.h5`` file, or a folder that holds one of them for each split, or such folders; a GIF,
+            or a folder of videos; a ``.tfrecords`` file, or a folder with some.
         out: Directory of the new dataset.
         split: Put the whole file into this split; default: cut at random by ``fractions``.
         fractions: Share of each split; default 80 % train, 10 % val, 10 % test.
         binarize: Frames become 0 or 255 by ``frame > 0`` (the bouncing-ball files hold shades of one drawing).
         state_ahead: Steps by which the file's states run ahead of its frames (1 in the original bouncing-ball files);
             the first frames and last states without a partner are dropped.
+        time_first: Arrays are [t, n, ...], as in the published test file of Moving MNIST.
+        clip: Cut videos into clips of so many frames; default: whole ones, padded to the longest (KTH: 40).
+        size: Bring the frames of videos to so many pixels in height and width; default: as they are.
+        channels: 1 makes videos grey, 3 gives them three channels; default: as they are.
         dt: Time between frames.
         seed: Seed of the random split.
         force: Replace an existing dataset.
@@ -63,15 +79,46 @@ def import_file(
         raise UserError(f"state_ahead: expected 0 or more steps, got {state_ahead}")
     if split is not None and split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+    if not file.exists():
+        raise UserError(f"{file}: no such file")
+    source, shares = f"import of {file.name}", dict(fractions or FRACTIONS)
+    records = _has(file, bair.SUFFIXES)
+    filmed = not records and _filmed(file)
+    if (records or filmed) and (binarize or state_ahead or time_first):
+        raise UserError(f"{file}: binarize, state_ahead and time_first are for arrays")
+    if not filmed and (clip or size or channels):
+        raise UserError(f"{file}: clip, size and channels are for folders of frames, GIFs and folders of .npy files")
+    if records:
+        return write_sequences(out, bair.bair_sequences(file, split), source=source, dt=dt, force=force)
+    if filmed:
+        look = videos.Look(size=size, channels=channels)
+        found = videos.video_sequences(file, split=split, fractions=shares, seed=seed, clip=clip, look=look)
+        return write_sequences(out, found, source=source, dt=dt, force=force)
+    if _has(file, (".t7",)):
+        raise UserError(f"{file}: .t7 files are Torch7's, which is dead; give the folder of frames that they list")
     if file.is_dir():
+        if time_first:
+            raise UserError(f"{file}: time_first is for a single file")
         splits = _folder(file, binarize, state_ahead)
     else:
-        fields = _fields(file, binarize, state_ahead)
-        splits = (
-            {split: fields} if split else _cut(fields, dict(fractions or {"train": 0.8, "val": 0.1, "test": 0.1}), seed)
-        )
-    write_arrays(out, splits, dt=dt, source=f"import of {file.name}", force=force)
+        fields = _fields(file, binarize, state_ahead, time_first)
+        splits = {split: fields} if split else _cut(fields, shares, seed)
+    write_arrays(out, splits, dt=dt, source=source, force=force)
     return Dataset(out)
+
+
+def _has(place: Path, suffixes: tuple[str, ...]) -> bool:
+    """Return whether this is such a file or a folder that holds some, at any depth."""
+    files = place.rglob("*") if place.is_dir() else [place]
+    return any(file.suffix.lower() in suffixes for file in files)
+
+
+def _filmed(place: Path) -> bool:
+    """Return whether this is a GIF or a folder of videos, rather than one of a file for each split."""
+    if not place.is_dir():
+        return place.suffix.lower() == ".gif"
+    one_a_split = any(_files(folder) for folder in (place, *(path for path in place.iterdir() if path.is_dir())))
+    return not one_a_split and _has(place, (*videos.FRAMES, *videos.WHOLE))
 
 
 def _folder(folder: Path, binarize: bool, state_ahead: int) -> dict[str, dict[str, np.ndarray]]:
@@ -106,9 +153,12 @@ def _files(folder: Path) -> dict[str, Path]:
     return {split: path for split in SPLITS for path in sorted(folder.glob(f"{split}.*")) if path.suffix in READERS}
 
 
-def _fields(path: Path, binarize: bool, state_ahead: int) -> dict[str, np.ndarray]:
+def _fields(path: Path, binarize: bool, state_ahead: int, time_first: bool = False) -> dict[str, np.ndarray]:
     arrays = read_arrays(path)
-    fields = {}
+    if "sequences" in arrays and "latents" in arrays:  # the test sets of Moving MNIST by the authors of SRVP
+        time_first, arrays["digit"] = True, arrays.pop("labels", np.zeros(0))
+        arrays["latents"] = arrays["latents"].reshape(*arrays["latents"].shape[:2], -1)
+    fields = {"digit": arrays["digit"]} if arrays.get("digit", np.zeros(0)).size else {}
     for name, aliases in ALIASES.items():
         for alias in aliases:
             if alias in arrays and name not in fields:
@@ -117,6 +167,8 @@ def _fields(path: Path, binarize: bool, state_ahead: int) -> dict[str, np.ndarra
         raise UserError(
             f"{path}: expected an array named like {', '.join(ALIASES['video'][:3])} or state; it holds {list(arrays)}"
         )
+    if time_first:
+        fields = {k: array.swapaxes(0, 1) if k in STEPPED and array.ndim > 1 else array for k, array in fields.items()}
     if binarize and "video" in fields:
         fields["video"] = (fields["video"] > 0).astype(np.uint8) * 255
     if "video" in fields and fields["video"].ndim == 3:  # one long sequence of frames

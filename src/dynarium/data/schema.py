@@ -13,7 +13,7 @@ FORMAT = "dynarium dataset"
 VERSION = 1
 FILE = "dataset.json"
 SPLITS = ("train", "val", "test")
-STEPPED = ("video", "state", "action", "observation", "mask", "mode", "derivative")
+STEPPED = ("video", "state", "action", "observation", "mask", "mode", "derivative", "bounce")
 """Fields with a time axis: a window cuts them."""
 BLOCK = 256
 """Sequences that are made, hashed and seeded together; shards hold whole blocks."""

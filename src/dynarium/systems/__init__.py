@@ -56,6 +56,12 @@ _BUILTIN: dict[str, dict[str, str]] = {
         "two-rooms-random": "dynarium.systems.two_rooms:two_rooms_random",
         "dot-obstacles": "dynarium.systems.obstacles:dot_obstacles",
     },
+    "Digits and robots": {
+        "moving-digits": "dynarium.systems.moving_digits:moving_digits",
+        "moving-digits-deterministic": "dynarium.systems.moving_digits:moving_digits_deterministic",
+        "moving-digits-srvp": "dynarium.systems.moving_digits:moving_digits_srvp",
+        "robot-push": "dynarium.systems.robot_push:robot_push",
+    },
     "Switching systems": {
         "nascar": "dynarium.systems.nascar:nascar",
         "nascar-pixels": "dynarium.systems.nascar:nascar_pixels",

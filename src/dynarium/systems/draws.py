@@ -77,3 +77,8 @@ def truncated_normal(
     low, high = (0.5 * (1 + math.erf((bound - mean) / (std * math.sqrt(2)))) for bound in bounds)
     share = uniform((low, high), shape, generator)
     return (mean + std * math.sqrt(2) * torch.erfinv(2 * share - 1)).clamp(*bounds)
+
+
+def integers(low: int, high: int, shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "..."]:
+    """Draw whole numbers from ``low`` to ``high``, both included."""
+    return torch.randint(low, high + 1, shape, dtype=torch.float64, device=generator.device, generator=generator)
