@@ -1,7 +1,8 @@
 """DCGAN encoder and decoder of 56, 64 and 128 pixels with skip connections (Radford et al. 2016; Denton & Fergus 2018).
 
 Every stage halves (doubles) the frame: 4x4 kernels of stride 2, batch normalisation, leaky ReLU. At 56 pixels the borders
-are padded by one more where 29 and 15 are reached, so that every stage has the kernels of 64 pixels.
+are padded by one more where 29 and 15 are reached, so that every stage has the kernels of 64 pixels. At 32 pixels (not in
+the papers) the last stage of 64 pixels is left out.
 """
 
 from collections.abc import Sequence
@@ -10,21 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dynarium.errors import UserError
 from dynarium.nn.frame_layers import FrameLayer, Statistics, in_order
 
-SIDES = (56, 64, 128)
+SIDES = (32, 56, 64, 128)
+"""Sides in pixels of the frames that the networks exist for."""
 
 
 def _stages(side: int, width: int) -> tuple[int, ...]:
-    """Return the channels of the encoder's stages.
-
-    Raises:
-        UserError: Frames of a side that the networks do not exist for.
-    """
-    if side not in SIDES:
-        raise UserError(f"model.frame: dcgan takes frames with a side of 56, 64 or 128 pixels, got {side}")
-    return (width, 2 * width, 4 * width, 8 * width, *([8 * width] if side == 128 else []))
+    """Return the channels of the encoder's stages."""
+    return (width, 2 * width, 4 * width, 8 * width, 8 * width)[: {32: 3, 128: 5}.get(side, 4)]
 
 
 class DCGANEncoder(nn.Module):

@@ -99,9 +99,9 @@ class _NormalisedSteps(torch.autograd.Function):
         to_x, to_weight, to_bias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
         to_shared = None
         if ctx.parts is not None:
-            to_shared = torch.zeros(
-                ctx.parts, *x.shape[1:], dtype=weight.dtype, device=x.device
-            ).contiguous(memory_format=torch.channels_last)
+            to_shared = torch.zeros(ctx.parts, *x.shape[1:], dtype=weight.dtype, device=x.device).contiguous(
+                memory_format=torch.channels_last
+            )
         for k, source in enumerate(ctx.sources):
             step = slice(k * b, (k + 1) * b)
             g = torch.ops.aten.leaky_relu_backward(gradient[step], out[step], ctx.slope, True)

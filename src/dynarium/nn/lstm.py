@@ -22,9 +22,7 @@ class PredictorLSTM(nn.Module):
         self.lstm = nn.LSTM(hidden, hidden, layers, batch_first=True)
         self.output = nn.Linear(hidden, outputs)
 
-    def forward(
-        self, x: Float[Tensor, "b t i"], state: State | None = None
-    ) -> tuple[Float[Tensor, "b t o"], State]:
+    def forward(self, x: Float[Tensor, "b t i"], state: State | None = None) -> tuple[Float[Tensor, "b t o"], State]:
         """Return the outputs in [-1, 1] of every step, and the state after the last one."""
         with torch.autocast(x.device.type, enabled=False):
             hidden, state = self.lstm(self.embed(full_precision(x)), state)

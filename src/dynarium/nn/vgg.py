@@ -11,15 +11,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dynarium.errors import UserError
 from dynarium.nn.frame_layers import FrameLayer, Statistics, in_order
 
 SIDES = (64, 128)
-
-
-def _check(side: int) -> None:
-    if side not in SIDES:
-        raise UserError(f"model.frame: vgg takes frames with a side of 64 or 128 pixels, got {side}")
+"""Sides in pixels of the frames that the networks exist for."""
 
 
 class VGGEncoder(nn.Module):
@@ -32,7 +27,6 @@ class VGGEncoder(nn.Module):
         self, frame: tuple[int, int, int], outputs: int, width: int = 64, statistics: Statistics = "running"
     ) -> None:
         super().__init__()
-        _check(frame[1])
         w, inputs = width, frame[0]
         plan = [[w, w], [2 * w] * 2, [4 * w] * 3, [8 * w] * 3, *([[8 * w] * 3] if frame[1] == 128 else [])]
         self.stages = nn.ModuleList()
@@ -65,7 +59,6 @@ class VGGDecoder(nn.Module):
         self, frame: tuple[int, int, int], inputs: int, width: int = 64, statistics: Statistics = "running"
     ) -> None:
         super().__init__()
-        _check(frame[1])
         w, large = width, frame[1] == 128
         plan = [*([[8 * w] * 3] if large else []), [8 * w, 8 * w, 4 * w], [4 * w, 4 * w, 2 * w], [2 * w, w], [w]]
         self.first = FrameLayer(inputs, 8 * w, 4, kind="transposed", statistics=statistics)
