@@ -16,6 +16,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -37,12 +38,11 @@ class PlainEncoder(nn.Module):
     def __init__(self, w: int = 64, g: int = 128) -> None:
         super().__init__()
         sizes = (1, w, 2 * w, 4 * w, 8 * w)
-        self.stages = nn.ModuleList(
-            block(nn.Conv2d(i, o, 4, 2, 1), o) for i, o in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.stages = nn.ModuleList(block(nn.Conv2d(i, o, 4, 2, 1), o) for i, o in pairwise(sizes))
         self.last = nn.Sequential(nn.Conv2d(8 * w, g, 4), nn.BatchNorm2d(g), nn.Tanh())
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return vectors and skips."""
         skips = []
         for stage in self.stages:
             x = stage(x)
@@ -57,12 +57,11 @@ class PlainDecoder(nn.Module):
         super().__init__()
         self.first = block(nn.ConvTranspose2d(g, 8 * w, 4), 8 * w)
         sizes = (8 * w, 4 * w, 2 * w, w)
-        self.stages = nn.ModuleList(
-            block(nn.ConvTranspose2d(2 * i, o, 4, 2, 1), o) for i, o in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.stages = nn.ModuleList(block(nn.ConvTranspose2d(2 * i, o, 4, 2, 1), o) for i, o in pairwise(sizes))
         self.last = nn.Sequential(nn.ConvTranspose2d(2 * w, 1, 4, 2, 1), nn.Sigmoid())
 
     def forward(self, z: Tensor, skips: list[Tensor]) -> Tensor:
+        """Return frames."""
         x = self.first(z[:, :, None, None])
         for stage, skip in zip(self.stages, skips[:0:-1], strict=True):
             x = stage(torch.cat([x, skip], 1))
@@ -79,10 +78,12 @@ class PlainLSTM(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(hidden, outputs) for _ in range(heads))
 
     def reset(self, b: int) -> None:
+        """Forget everything."""
         zeros = self.embed.weight.new_zeros(b, 256)
         self.state = [(zeros, zeros) for _ in self.cells]
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Take a step; return what the heads say."""
         x = self.embed(x)
         for k, cell in enumerate(self.cells):
             self.state[k] = cell(x, self.state[k])

@@ -150,10 +150,12 @@ class SVG(nn.Module):
 
     # ---- the parts -------------------------------------------------------------------------------------------------
 
-    def encoded(self, x: Float[Tensor, "b t c h w"]) -> tuple[Float[Tensor, "b t d"], list[Tensor]]:
-        """Return the encodings of all frames, and the skip connections, in which the frames lie step after step."""
+    def encoded(
+        self, x: Float[Tensor, "b t c h w"], kept: int | None = None
+    ) -> tuple[Float[Tensor, "b t d"], list[Tensor]]:
+        """Return the encodings of all frames, and the skip connections of the first ``kept`` (default: all), step by step."""
         t = x.shape[1]
-        h, skips = self.encoder(x.transpose(0, 1).flatten(0, 1), t)
+        h, skips = self.encoder(x.transpose(0, 1).flatten(0, 1), t, t if kept is None else kept)
         return full_precision(h).unflatten(0, (t, -1)).transpose(0, 1), skips
 
     def decoded(
@@ -161,8 +163,7 @@ class SVG(nn.Module):
     ) -> Float[Tensor, "b t c h w"]:
         """Return the frames of all steps; step k reads the skip connections of frame ``sources[k]``."""
         b, t = g.shape[:2]
-        wanted = [skip[: b * (max(sources) + 1)] for skip in skips]
-        logits = self.decoder(g.transpose(0, 1).flatten(0, 1), wanted, sources)
+        logits = self.decoder(g.transpose(0, 1).flatten(0, 1), skips, sources)
         return full_precision(logits).sigmoid().unflatten(0, (t, b)).transpose(0, 1)
 
     def sources(self, steps: int) -> list[int]:
@@ -224,12 +225,13 @@ class SVG(nn.Module):
             raise UserError(
                 "training.batch_size: at least 2 sequences wanted, as batch normalisation compares them; got 1"
             )
-        h, skips = self.encoded(x)
+        sources = self.sources(t - 1)
+        h, skips = self.encoded(x, max(sources) + 1)
         leading = self._leading(h[:, :-1], batch.action)
         beliefs = self.believed(h, leading, mask)
         generator = None if self.training else torch.Generator(h.device).manual_seed(0)
         z = None if beliefs is None else drawn(beliefs.mean, beliefs.log_variance, generator)
-        frames = self.decoded(self._predicted(leading, z), skips, self.sources(t - 1))
+        frames = self.decoded(self._predicted(leading, z), skips, sources)
         with torch.autocast(h.device.type, enabled=False):
             error = (frames - x[:, 1:]).square().mean((2, 3, 4))
             error = (error if mask is None else error * mask[:, 1:]).sum(1).mean()
@@ -246,14 +248,14 @@ class SVG(nn.Module):
         The prior of a frame knows the frames before it: where it widens, the model expects chance.
         """
         x, mask = self._fields(batch)
-        h, _ = self.encoded(x)
+        h, _ = self.encoded(x, 0)
         return self.believed(h, self._leading(h[:, :-1], batch.action), mask)
 
     @torch.no_grad()
     def encode(self, batch: SequenceBatch) -> dict[str, Float[Tensor, "b t _"]]:
         """Return the encodings ``h`` of the frames, and the posterior means ``z``, zero at the first frame."""
         x, mask = self._fields(batch)
-        h, _ = self.encoded(x)
+        h, _ = self.encoded(x, 0)
         beliefs = self.believed(h, self._leading(h[:, :-1], batch.action), mask)
         return {"h": h} if beliefs is None else {"h": h, "z": nn.functional.pad(beliefs.mean, (0, 0, 1, 0))}
 
@@ -346,7 +348,7 @@ class SVG(nn.Module):
                 frame = full_precision(self.decoder(g[:, 0], own, read)).sigmoid()
                 frames.append(frame)
                 if i < horizon - 1:
-                    vector, found = self.encoder(frame, s)
+                    vector, found = self.encoder(frame, s, s if config.last_frame_skip else 0)
                     last, own = full_precision(vector)[:, None], found if config.last_frame_skip else own
             return torch.stack(frames, 1)
 

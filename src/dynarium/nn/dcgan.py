@@ -42,12 +42,15 @@ class DCGANEncoder(nn.Module):
         self.last = FrameLayer(stages[-1], outputs, 4, slope=1.0, statistics=statistics)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def forward(self, x: Float[Tensor, "b c h w"], steps: int) -> tuple[Float[Tensor, "b d"], list[Tensor]]:
-        """Return the vectors of the frames of ``steps`` steps and what every stage gave, the finest first."""
+    def forward(self, x: Float[Tensor, "b c h w"], steps: int, kept: int) -> tuple[Float[Tensor, "b d"], list[Tensor]]:
+        """Return the vectors of the frames of ``steps`` steps, and what every stage gave for the first ``kept`` of them.
+
+        The finest stage comes first.
+        """
         x, sources, skips = x.contiguous(memory_format=torch.channels_last), in_order(steps), []
         for stage in self.stages:
-            x = stage(x, sources)
-            skips.append(x)
+            x, skip = stage.kept(x, sources, kept)  # pyright: ignore[reportCallIssue]
+            skips.append(skip)
         return self.last(x, sources).flatten(1).tanh(), skips
 
 

@@ -47,21 +47,34 @@ class StepNorm(nn.Module):
         return scale, self.bias - self.running_mean * scale
 
     def forward(
-        self, x: Float[Tensor, "b c h w"], shared: Float[Tensor, "e c h w"] | None, sources: Sequence[int]
-    ) -> Float[Tensor, "b c h w"]:
-        """Return the normalised sum of x and, of each step k, part ``sources[k]`` of ``shared``. Overwrites x."""
-        out, mean, inverse = _NormalisedSteps.apply(x, shared, self.weight, self.bias, sources, self.eps, self.slope)
+        self,
+        x: Float[Tensor, "b c h w"],
+        shared: Float[Tensor, "e c h w"] | None,
+        sources: Sequence[int],
+        kept: int = 0,
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "k c h w"]]:
+        """Return the normalised sum of x and, of each step k, part ``sources[k]`` of ``shared``. Overwrites x.
+
+        The frames of the first ``kept`` steps are returned a second time by themselves.
+        """
+        out, head, mean, inverse = _NormalisedSteps.apply(
+            x, shared, self.weight, self.bias, sources, kept, self.eps, self.slope
+        )
         if self.training:
             with torch.no_grad():
                 n = x[:, 0].numel() // len(sources)
                 variance = (inverse.pow(-2) - self.eps) * (n / max(1, n - 1))
                 self.running_mean.lerp_(mean.mean(0).to(self.running_mean.dtype), self.momentum)
                 self.running_var.lerp_(variance.mean(0).to(self.running_var.dtype), self.momentum)
-        return out
+        return out, head
 
 
 class _NormalisedSteps(torch.autograd.Function):
-    """One pass over the frames of each step, which then lie in the cache: add the skip's share, normalise, leaky ReLU."""
+    """One pass over the frames of each step, which then lie in the cache: add the skip's share, normalise, leaky ReLU.
+
+    The frames that skip connections read come out apart, so that their gradient joins in the same pass; the gradient of a
+    slice would be written, as large as the whole, and added.
+    """
 
     @staticmethod
     def forward(
@@ -71,40 +84,49 @@ class _NormalisedSteps(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         sources: Sequence[int],
+        kept: int,
         eps: float,
         slope: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         b = len(x) // len(sources)
         x = x.contiguous(memory_format=torch.channels_last)
-        out, means, inverses = torch.empty_like(x), [], []
+        out = torch.empty_like(x)
+        mean, inverse = (weight.new_empty(len(sources), len(weight)) for _ in range(2))
         for k, source in enumerate(sources):
-            part = x[k * b : (k + 1) * b]
+            part, normalised = x[k * b : (k + 1) * b], out[k * b : (k + 1) * b]
             if shared is not None:
                 part.add_(shared[source * b : (source + 1) * b])
-            y, mean, inverse = torch.native_batch_norm(part, weight, bias, None, None, True, 0.0, eps)
-            means.append(mean)
-            inverses.append(inverse)
-            out[k * b : (k + 1) * b] = F.leaky_relu_(y, slope)
-        mean, inverse = torch.stack(means), torch.stack(inverses)
+            torch.native_batch_norm(
+                part, weight, bias, None, None, True, 0.0, eps, out=(normalised, mean[k], inverse[k])
+            )
+            F.leaky_relu_(normalised, slope)
+        head = out.new_empty(0).set_(out.untyped_storage(), 0, (kept * b, *out.shape[1:]), out.stride())
         ctx.save_for_backward(x, out, weight, mean, inverse)
         ctx.mark_non_differentiable(mean, inverse)
-        ctx.sources, ctx.eps, ctx.slope = sources, eps, slope
+        ctx.set_materialize_grads(False)
+        ctx.sources, ctx.kept, ctx.eps, ctx.slope = sources, kept, eps, slope
         ctx.parts = None if shared is None else len(shared)
-        return out, mean, inverse
+        return out, head, mean, inverse
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
         x, out, weight, mean, inverse = ctx.saved_tensors
-        gradient, b = gradients[0].contiguous(memory_format=torch.channels_last), len(x) // len(ctx.sources)
+        gradient, of_head = (
+            None if g is None else g.contiguous(memory_format=torch.channels_last) for g in gradients[:2]
+        )
+        b, to_shared = len(x) // len(ctx.sources), None
         to_x, to_weight, to_bias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
-        to_shared = None
         if ctx.parts is not None:
-            to_shared = torch.zeros(ctx.parts, *x.shape[1:], dtype=weight.dtype, device=x.device).contiguous(
-                memory_format=torch.channels_last
-            )
+            shape = (ctx.parts, *x.shape[2:], x.shape[1])
+            to_shared = torch.zeros(shape, dtype=weight.dtype, device=x.device).permute(0, 3, 1, 2)
         for k, source in enumerate(ctx.sources):
             step = slice(k * b, (k + 1) * b)
-            g = torch.ops.aten.leaky_relu_backward(gradient[step], out[step], ctx.slope, True)
+            terms = [] if gradient is None else [gradient[step]]
+            terms += [of_head[step]] if of_head is not None and k < ctx.kept else []
+            if not terms:
+                to_x[step] = 0
+                continue
+            g = torch.ops.aten.leaky_relu_backward(sum(terms[1:], terms[0]), out[step], ctx.slope, True)
             g, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
                 g, x[step], weight, None, None, mean[k], inverse[k], True, ctx.eps, [True, True, True]
             )
@@ -114,7 +136,7 @@ class _NormalisedSteps(torch.autograd.Function):
             if to_shared is not None:
                 to_shared[source * b : (source + 1) * b] += g
         to_shared = None if to_shared is None else to_shared.to(x.dtype)
-        return to_x, to_shared, to_weight, to_bias, None, None, None
+        return to_x, to_shared, to_weight, to_bias, None, None, None, None
 
 
 class FrameLayer(nn.Module):
@@ -165,6 +187,16 @@ class FrameLayer(nn.Module):
         skip: Float[Tensor, "e s i j"] | None = None,
     ) -> Float[Tensor, "b d p q"]:
         """Return the layer's output for the frames of ``len(sources)`` steps; step k reads part ``sources[k]`` of the skips."""
+        return self.kept(x, sources, 0, skip)[0]
+
+    def kept(
+        self,
+        x: Float[Tensor, "b c h w"],
+        sources: Sequence[int],
+        steps: int,
+        skip: Float[Tensor, "e s i j"] | None = None,
+    ) -> tuple[Float[Tensor, "b d p q"], Float[Tensor, "k d p q"]]:
+        """Return the layer's output, and once more that for the first ``steps`` steps, which skip connections are to read."""
         weight, bias, norm = self.conv.weight, self.conv.bias, self.norm
         assert bias is not None
         out, into = (1, 0) if self.kind == "transposed" else (0, 1)
@@ -174,18 +206,22 @@ class FrameLayer(nn.Module):
             scale, offset = norm.affine()
             weight = weight * scale.view([-1 if axis == out else 1 for axis in range(4)])
             bias = bias * scale + offset
-        y = self._convolved(x, weight.narrow(into, 0, self.inputs), bias, self.kind)
         shared = None
-        if skip is not None:
-            rest = weight.narrow(into, self.inputs, skip.shape[1])
+        if skip is None:
+            y = self._convolved(x, weight, bias, self.kind)
+        else:
+            own, rest = weight.split([self.inputs, skip.shape[1]], into)
+            y = self._convolved(x, own, bias, self.kind)
             shared = self._convolved(skip, rest, None, "conv" if self.kind == "doubled" else self.kind)
         if norm is not None and not fixed:
-            return norm(y, shared, sources)
+            return norm(y, shared, sources, steps)
+        b = len(x) // len(sources)
         if shared is not None:
-            parts = shared.unflatten(0, (-1, len(x) // len(sources)))
+            parts = shared.unflatten(0, (-1, b))
             parts = parts if len(parts) == 1 else parts[list(sources)]
-            y = y.unflatten(0, (len(sources), -1)).add_(parts).flatten(0, 1)
-        return y if norm is None else F.leaky_relu_(y, norm.slope)
+            y = y.unflatten(0, (len(sources), b)).add_(parts).flatten(0, 1)
+        y = y if norm is None else F.leaky_relu_(y, norm.slope)
+        return y, y[: steps * b]
 
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, kind: Kind) -> Tensor:
         conv = self.conv

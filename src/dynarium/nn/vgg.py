@@ -38,13 +38,18 @@ class VGGEncoder(nn.Module):
         self.last = FrameLayer(inputs, outputs, 4, slope=1.0, statistics=statistics)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def forward(self, x: Float[Tensor, "b c h w"], steps: int) -> tuple[Float[Tensor, "b d"], list[Tensor]]:
-        """Return the vectors of the frames of ``steps`` steps and what every stage gave, the finest first."""
+    def forward(self, x: Float[Tensor, "b c h w"], steps: int, kept: int) -> tuple[Float[Tensor, "b d"], list[Tensor]]:
+        """Return the vectors of the frames of ``steps`` steps, and what every stage gave for the first ``kept`` of them.
+
+        The finest stage comes first.
+        """
         x, sources, skips = x.contiguous(memory_format=torch.channels_last), in_order(steps), []
         for stage in self.stages:
-            for layer in stage:  # pyright: ignore[reportGeneralTypeIssues]
+            *first, last = stage  # pyright: ignore[reportGeneralTypeIssues]
+            for layer in first:
                 x = layer(x, sources)
-            skips.append(x)
+            x, skip = last.kept(x, sources, kept)
+            skips.append(skip)
             x = F.max_pool2d(x, 2)
         return self.last(x, sources).flatten(1).tanh(), skips
 
