@@ -12,12 +12,15 @@ import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dynarium.errors import UserError
+
+BinaryFile = io.BytesIO | io.BufferedReader
+"""A file opened in binary mode, or bytes in memory."""
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 """The number that files of PyTorch before 1.6 begin with."""
@@ -96,7 +99,10 @@ class RestrictedUnpickler(pickle.Unpickler):
     """
 
     def __init__(
-        self, file: BinaryIO, records: tuple[str, ...], storage: Callable[[str, torch.dtype, int], Tensor] | None = None
+        self,
+        file: BinaryFile,
+        records: tuple[str, ...],
+        storage: Callable[[str, torch.dtype, int], Tensor] | None = None,
     ) -> None:
         super().__init__(file, encoding="latin1")
         self._records, self._storage = records, storage
@@ -131,7 +137,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         return self._storage(str(key), dtype, int(length))
 
 
-def read_checkpoint(file: BinaryIO, records: tuple[str, ...]) -> Any:
+def read_checkpoint(file: BinaryFile, records: tuple[str, ...]) -> Any:
     """Read a file of ``torch.save``, of the present form or of that before PyTorch 1.6.
 
     Raises:
@@ -145,7 +151,7 @@ def read_checkpoint(file: BinaryIO, records: tuple[str, ...]) -> Any:
         raise UserError(f"checkpoint: not a readable file of torch.save ({type(error).__name__}: {error})") from error
 
 
-def _read_zip(file: BinaryIO, records: tuple[str, ...]) -> Any:
+def _read_zip(file: BinaryFile, records: tuple[str, ...]) -> Any:
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         main = next(name for name in names if name.endswith("/data.pkl") or name == "data.pkl")
@@ -162,7 +168,7 @@ def _read_zip(file: BinaryIO, records: tuple[str, ...]) -> Any:
         return RestrictedUnpickler(io.BytesIO(archive.read(main)), records, storage).load()
 
 
-def _read_legacy(file: BinaryIO, records: tuple[str, ...]) -> Any:
+def _read_legacy(file: BinaryFile, records: tuple[str, ...]) -> Any:
     """Read magic number, version, description of the machine, the object, the names of storages, and their elements."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)

@@ -181,7 +181,7 @@ class SVG(nn.Module):
             seen = "none" if action is None else f"{action.shape[1]} of {action.shape[2]} values"
             wanted = f"{h.shape[1]} steps of {self.config.control} values wanted for {h.shape[1] + 1} frames"
             raise UserError(f"action: {wanted}, got {seen}")
-        u = action[:, : h.shape[1]].float()
+        u = action[:, : h.shape[1]].to(h.dtype)
         return torch.cat([h, u if self.actions is None else self.actions(u)], -1)
 
     def believed(
@@ -309,15 +309,15 @@ class SVG(nn.Module):
         leading = self._leading(h[:, :-1], known)
         beliefs = self.believed(h, leading, mask) if t > 1 else None
         prior_state = self.prior(leading)[2] if self.prior is not None and t > 1 else None
-        noise = None
+        noise, different = None, 1
         if generator is not None and config.prior != "none":
-            shape = (samples, b, t - 1 + horizon, config.latent)
+            different, shape = samples, (samples, b, t - 1 + horizon, config.latent)
             noise = torch.randn(shape, generator=generator, device=h.device)
             noise[:, :, t - 1 :] *= temperature
 
         def continued(part: slice) -> Tensor:
             """Return the forecasts of some of the samples, one beside the other [b', f, c, h, w]."""
-            s = len(range(*part.indices(samples)))
+            s = part.stop - part.start
             epsilon = None if noise is None else noise[part].flatten(0, 1)
 
             def repeated(y: Tensor) -> Tensor:
@@ -353,8 +353,8 @@ class SVG(nn.Module):
             return torch.stack(frames, 1)
 
         most = max(1, FRAMES_AT_ONCE // b)
-        parts = [continued(slice(k, min(k + most, samples))) for k in range(0, samples, most)]
-        return torch.cat(parts).unflatten(0, (samples, b))
+        parts = [continued(slice(k, min(k + most, different))) for k in range(0, different, most)]
+        return torch.cat(parts).unflatten(0, (different, b)).expand(samples, *[-1] * 5)
 
 
 def held(video: Shaped[Tensor, "b t c h w"], mask: Bool[Tensor, "b t"] | None) -> Shaped[Tensor, "b t c h w"]:

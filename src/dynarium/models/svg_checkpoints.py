@@ -7,12 +7,12 @@ actions) and opt. Neither holds a state of the optimisers, so that they serve qu
 
 import re
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 from torch import Tensor, nn
 
 from dynarium.errors import UserError
-from dynarium.models.restricted_pickle import Record, read_checkpoint
+from dynarium.models.restricted_pickle import BinaryFile, Record, read_checkpoint
 from dynarium.models.svg import SVG, SVGConfig
 from dynarium.objectives.schedules import Constant
 
@@ -40,7 +40,7 @@ RECURRENT = {
 ACTIONS = {1: "raw", 2: "embedded"}
 
 
-def load_svg_checkpoint(file: BinaryIO) -> SVG:
+def load_svg_checkpoint(file: BinaryFile) -> SVG:
     """Return the model of an original checkpoint, its options and weights, in eval mode.
 
     Its batch normalisation uses the running averages of the file, and its skip connections are the mended ones; the authors
