@@ -12,6 +12,7 @@ from dynarium.errors import UserError
 from dynarium.models import MODELS
 from dynarium.models.capabilities import Encodes, Forecasts, Model, Reconstructs
 from dynarium.models.svg import SVGConfig
+from dynarium.models.video import decoded_steps, encoded_steps
 from dynarium.objectives.schedules import Linear
 from dynarium.types import SequenceBatch
 
@@ -165,22 +166,24 @@ def test_one_step_of_a_forecast_is_the_teacher_forced_prediction(prior, last):
     # A hidden last frame has the prior for posterior: its reconstruction is what the forecast shows.
     x, _ = model._fields(batch)
     mask = torch.tensor([[True, True, True, False]]).expand(3, -1)
-    h, skips = model.encoded(x)
+    h, skips = encoded_steps(model.encoder, x)
     beliefs = model.believed(h, h[:, :-1], mask)
-    frames = model.decoded(model._predicted(h[:, :-1], beliefs and beliefs.mean), skips, model.sources(3))
+    frames = decoded_steps(
+        model.decoder, model._predicted(h[:, :-1], beliefs and beliefs.mean), skips, model.sources(3)
+    )
     torch.testing.assert_close(model.forecast(given, 1)[0, :, 0], frames[:, -1])
     # And every later frame continues from it as from a frame that was seen.
     two = model.forecast(given, 2)[0]
     if last:
         longer = replace(batch, video=torch.cat([x[:, :3], two[:, :1]], 1))
-        h, skips = model.encoded(longer.video)
+        h, skips = encoded_steps(model.encoder, longer.video)
         beliefs = model.believed(h, h[:, :-1], mask)
         _, state = model.predictor(h[:, :-1] if beliefs is None else torch.cat([h[:, :-1], beliefs.mean], -1))
         z = None
         if beliefs is not None:
             z = model.prior(h)[0][:, -1:] if prior == "learned" else torch.zeros_like(beliefs.mean[:, -1:])
         g, _ = model.predictor(h[:, -1:] if z is None else torch.cat([h[:, -1:], z], -1), state)
-        frame = model.decoded(g, [s[-3:] for s in skips], [0])
+        frame = decoded_steps(model.decoder, g, [s[-3:] for s in skips], [0])
         torch.testing.assert_close(two[:, 1:], frame)
 
 
@@ -245,9 +248,9 @@ def test_skips_come_of_the_frame_that_the_switch_names():
     batch = batch_of(t=3)
     for skips, chosen in (("mended", 2), ("paper", 1)):
         model = model_of(skips=skips, prior="none").eval()
-        h, found = model.encoded(batch.video.float() / 255)
+        h, found = encoded_steps(model.encoder, batch.video.float() / 255)
         g = model.predictor(h)[0][:, -1:]
-        frame = model.decoded(g, [s[3 * chosen : 3 * chosen + 3] for s in found], [0])
+        frame = decoded_steps(model.decoder, g, [s[3 * chosen : 3 * chosen + 3] for s in found], [0])
         torch.testing.assert_close(model.forecast(batch, 1)[0], frame)
 
 

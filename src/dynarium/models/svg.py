@@ -13,9 +13,8 @@ and all predictions are decoded at once; batch normalisation sees the frames of 
 network is called step by step. The skip connections are those of the last frame of the context, or of the frame before.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -23,16 +22,26 @@ from torch import Tensor, nn
 
 from dynarium.errors import UserError
 from dynarium.models.pixels import fitted_to_frames, leading_actions, seen_frames
-from dynarium.nn import dcgan, vgg
-from dynarium.nn.frame_layers import Statistics, StepNorm
+from dynarium.models.video import (
+    FRAMES_AT_ONCE,
+    Backbone,
+    check_batch,
+    check_frames,
+    check_positive,
+    coders,
+    decoded_steps,
+    draw_weights,
+    drawn,
+    encoded_steps,
+    held,
+    leading_into,
+)
+from dynarium.nn.frame_layers import Statistics
 from dynarium.nn.frames import as_float, full_precision
 from dynarium.nn.lstm import GaussianLSTM, PredictorLSTM, expanded
 from dynarium.objectives.gaussians import gaussian_kl
 from dynarium.objectives.schedules import Constant, Schedule
 from dynarium.types import SequenceBatch
-
-FRAMES_AT_ONCE = 256
-"""Frames of a forecast that are decoded in one call; more samples are drawn in several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +75,7 @@ class SVGConfig:
     frame: tuple[int, int, int] = (1, 64, 64)
     control: int = 0
     prior: Literal["learned", "fixed", "none"] = "learned"
-    backbone: Literal["dcgan", "vgg"] = "dcgan"
+    backbone: Backbone = "dcgan"
     width: int = 64
     embedding: int = 128
     latent: int = 10
@@ -84,20 +93,9 @@ class SVGConfig:
 
     def __post_init__(self) -> None:
         layers = ("predictor_layers", "posterior_layers", "prior_layers")
-        for name in ("width", "embedding", "latent", "hidden", *layers, "context", "action_width"):
-            if getattr(self, name) < 1:
-                raise UserError(f"model.{name}: expected at least 1, got {getattr(self, name)}")
-        sides = dcgan.SIDES if self.backbone == "dcgan" else vgg.SIDES
-        if self.frame[1] != self.frame[2] or self.frame[1] not in sides:
-            wanted = ", ".join(map(str, sides))
-            raise UserError(
-                f"model.backbone: {self.backbone} takes square frames with a side of {wanted}, "
-                f"got {self.frame[1]}x{self.frame[2]}"
-            )
-        if self.skips == "paper" and not self.last_frame_skip and self.context < 2:
-            raise UserError(
-                "model.skips: 'paper' needs a model.context of at least 2, as it never uses its last frame's"
-            )
+        check_positive(self, "width", "embedding", "latent", "hidden", *layers, "context", "action_width")
+        check_frames(self.frame, self.backbone)
+        check_skips(self)
 
     def fitted(self, shapes: dict[str, tuple[int, ...]]) -> "SVGConfig":
         """Return the configuration for data of these shapes.
@@ -113,7 +111,63 @@ class SVGConfig:
         Raises:
             UserError: Actions are wanted and the data has none.
         """
-        return SVG(self)
+        g, z = self.embedding, self.latent
+        parts: dict[str, nn.Module] = {}
+        u = numbers_of_actions(self)
+        parts["encoder"], parts["decoder"] = coders(self.backbone, self.frame, g, g, self.width, self.statistics)
+        if self.prior != "none":
+            parts["posterior"] = GaussianLSTM(g, z, self.hidden, self.posterior_layers)
+        if self.prior == "learned":
+            parts["prior"] = GaussianLSTM(g + u, z, self.hidden, self.prior_layers)
+        inputs = g + u + (0 if self.prior == "none" else z)
+        return SVG(self, **parts, predictor=PredictorLSTM(inputs, g, self.hidden, self.predictor_layers))
+
+
+@runtime_checkable
+class SVGOptions(Protocol):
+    """What SVG needs to know besides its networks; see ``SVGConfig``."""
+
+    @property
+    def frame(self) -> tuple[int, int, int]: ...  # noqa: D102
+    @property
+    def control(self) -> int: ...  # noqa: D102
+    @property
+    def prior(self) -> Literal["learned", "fixed", "none"]: ...  # noqa: D102
+    @property
+    def latent(self) -> int: ...  # noqa: D102
+    @property
+    def context(self) -> int: ...  # noqa: D102
+    @property
+    def last_frame_skip(self) -> bool: ...  # noqa: D102
+    @property
+    def skips(self) -> Literal["mended", "paper"]: ...  # noqa: D102
+    @property
+    def actions(self) -> Literal["none", "raw", "embedded"]: ...  # noqa: D102
+    @property
+    def action_width(self) -> int: ...  # noqa: D102
+    @property
+    def beta(self) -> Schedule: ...  # noqa: D102
+
+
+def check_skips(config: SVGOptions) -> None:
+    """Check that some frame of the context gives the skip connections.
+
+    Raises:
+        UserError: None does.
+    """
+    if config.skips == "paper" and not config.last_frame_skip and config.context < 2:
+        raise UserError("model.skips: 'paper' needs a model.context of at least 2, as it never uses its last frame's")
+
+
+def numbers_of_actions(config: SVGOptions) -> int:
+    """Return how many numbers of an action predictor and prior read.
+
+    Raises:
+        UserError: Actions are wanted and the data has none.
+    """
+    if config.actions != "none" and not config.control:
+        raise UserError(f"model.actions: {config.actions!r} needs the field 'action', which the data has not")
+    return {"none": 0, "raw": config.control, "embedded": config.action_width}[config.actions]
 
 
 class Beliefs(NamedTuple):
@@ -126,22 +180,29 @@ class Beliefs(NamedTuple):
 
 
 class SVG(nn.Module):
-    """Stochastic video generation. See ``SVGConfig`` for its options and the module for the model."""
+    """Stochastic video generation. See ``SVGConfig`` for its options and the module for the model.
 
-    def __init__(self, config: SVGConfig) -> None:
+    Args:
+        config: The options that matter once there are networks.
+        encoder: Frames of a number of steps to vectors and skip connections.
+        decoder: The way back.
+        predictor: A recurrent network from sequences [h, a, z] to sequences of vectors to decode.
+        posterior: A recurrent network from sequences of h to means and log-variances; ``None`` without latents.
+        prior: The same from [h, a]; ``None``: N(0, I).
+    """
+
+    def __init__(
+        self,
+        config: SVGOptions,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        predictor: nn.Module,
+        posterior: nn.Module | None = None,
+        prior: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.config, g, z = config, config.embedding, config.latent
-        if config.actions != "none" and not config.control:
-            raise UserError(f"model.actions: {config.actions!r} needs the field 'action', which the data has not")
-        networks = (dcgan.DCGANEncoder, dcgan.DCGANDecoder)
-        if config.backbone == "vgg":
-            networks = (vgg.VGGEncoder, vgg.VGGDecoder)
-        self.encoder, self.decoder = (net(config.frame, g, config.width, config.statistics) for net in networks)
-        u = {"none": 0, "raw": config.control, "embedded": config.action_width}[config.actions]
-        stochastic = config.prior != "none"
-        self.predictor = PredictorLSTM(g + u + (z if stochastic else 0), g, config.hidden, config.predictor_layers)
-        self.posterior = GaussianLSTM(g, z, config.hidden, config.posterior_layers) if stochastic else None
-        self.prior = GaussianLSTM(g + u, z, config.hidden, config.prior_layers) if config.prior == "learned" else None
+        self.config, self.encoder, self.decoder, self.predictor = config, encoder, decoder, predictor
+        self.posterior, self.prior = posterior, prior
         self.actions = None
         if config.actions == "embedded":
             w = config.action_width
@@ -149,22 +210,6 @@ class SVG(nn.Module):
         self.apply(draw_weights)
 
     # ---- the parts -------------------------------------------------------------------------------------------------
-
-    def encoded(
-        self, x: Float[Tensor, "b t c h w"], kept: int | None = None
-    ) -> tuple[Float[Tensor, "b t d"], list[Tensor]]:
-        """Return the encodings of all frames, and the skip connections of the first ``kept`` (default: all), step by step."""
-        t = x.shape[1]
-        h, skips = self.encoder(x.transpose(0, 1).flatten(0, 1), t, t if kept is None else kept)
-        return full_precision(h).unflatten(0, (t, -1)).transpose(0, 1), skips
-
-    def decoded(
-        self, g: Float[Tensor, "b t d"], skips: Sequence[Tensor], sources: Sequence[int]
-    ) -> Float[Tensor, "b t c h w"]:
-        """Return the frames of all steps; step k reads the skip connections of frame ``sources[k]``."""
-        b, t = g.shape[:2]
-        logits = self.decoder(g.transpose(0, 1).flatten(0, 1), skips, sources)
-        return full_precision(logits).sigmoid().unflatten(0, (t, b)).transpose(0, 1)
 
     def sources(self, steps: int) -> list[int]:
         """Return whose skip connections each of the frames 1 .. ``steps`` of a training sequence reads."""
@@ -177,11 +222,7 @@ class SVG(nn.Module):
         """Return the encodings with what is known of the actions that lead away from them."""
         if self.config.actions == "none":
             return h
-        if action is None or action.shape[1] < h.shape[1] or action.shape[2] != self.config.control:
-            seen = "none" if action is None else f"{action.shape[1]} of {action.shape[2]} values"
-            wanted = f"{h.shape[1]} steps of {self.config.control} values wanted for {h.shape[1] + 1} frames"
-            raise UserError(f"action: {wanted}, got {seen}")
-        u = action[:, : h.shape[1]].to(h.dtype)
+        u = leading_into(action, h.shape[1], self.config.control, h.dtype)
         return torch.cat([h, u if self.actions is None else self.actions(u)], -1)
 
     def believed(
@@ -218,20 +259,15 @@ class SVG(nn.Module):
             UserError: The batch lacks a field, is too short, or is a single sequence, whose step is no batch to normalise by.
         """
         x, mask = self._fields(batch)
-        b, t = x.shape[:2]
-        if t < 2:
-            raise UserError(f"video: at least 2 frames wanted, got {t}")
-        if self.training and b < 2:
-            raise UserError(
-                "training.batch_size: at least 2 sequences wanted, as batch normalisation compares them; got 1"
-            )
+        t = x.shape[1]
+        check_batch(x, self.training)
         sources = self.sources(t - 1)
-        h, skips = self.encoded(x, max(sources) + 1)
+        h, skips = encoded_steps(self.encoder, x, max(sources) + 1)
         leading = self._leading(h[:, :-1], batch.action)
         beliefs = self.believed(h, leading, mask)
         generator = None if self.training else torch.Generator(h.device).manual_seed(0)
         z = None if beliefs is None else drawn(beliefs.mean, beliefs.log_variance, generator)
-        frames = self.decoded(self._predicted(leading, z), skips, sources)
+        frames = decoded_steps(self.decoder, self._predicted(leading, z), skips, sources)
         with torch.autocast(h.device.type, enabled=False):
             error = (frames - x[:, 1:]).square().mean((2, 3, 4))
             error = (error if mask is None else error * mask[:, 1:]).sum(1).mean()
@@ -248,14 +284,14 @@ class SVG(nn.Module):
         The prior of a frame knows the frames before it: where it widens, the model expects chance.
         """
         x, mask = self._fields(batch)
-        h, _ = self.encoded(x, 0)
+        h, _ = encoded_steps(self.encoder, x, 0)
         return self.believed(h, self._leading(h[:, :-1], batch.action), mask)
 
     @torch.no_grad()
     def encode(self, batch: SequenceBatch) -> dict[str, Float[Tensor, "b t _"]]:
         """Return the encodings ``h`` of the frames, and the posterior means ``z``, zero at the first frame."""
         x, mask = self._fields(batch)
-        h, _ = self.encoded(x, 0)
+        h, _ = encoded_steps(self.encoder, x, 0)
         beliefs = self.believed(h, self._leading(h[:, :-1], batch.action), mask)
         return {"h": h} if beliefs is None else {"h": h, "z": nn.functional.pad(beliefs.mean, (0, 0, 1, 0))}
 
@@ -268,13 +304,13 @@ class SVG(nn.Module):
         The first frame, which nothing predicts, is returned as it is. Without a generator z is the posterior mean.
         """
         x, _ = self._fields(replace(batch, mask=None, length=None))
-        h, skips = self.encoded(x)
+        h, skips = encoded_steps(self.encoder, x)
         leading = self._leading(h[:, :-1], batch.action)
         beliefs = self.believed(h, leading, None)
         z = None if beliefs is None else beliefs.mean
         if beliefs is not None and generator is not None:
             z = drawn(beliefs.mean, beliefs.log_variance, generator)
-        frames = self.decoded(self._predicted(leading, z), skips, self.sources(x.shape[1] - 1))
+        frames = decoded_steps(self.decoder, self._predicted(leading, z), skips, self.sources(x.shape[1] - 1))
         return torch.cat([x[:, :1], frames], 1)
 
     @torch.no_grad()
@@ -302,7 +338,7 @@ class SVG(nn.Module):
         chosen = t - 1 if config.last_frame_skip or config.skips == "mended" else t - 2
         if chosen < 0:
             raise UserError(f"context: at least 2 frames wanted with model.skips='paper', got {t}")
-        h, skips = self.encoded(x)
+        h, skips = encoded_steps(self.encoder, x)
         skips = [skip[chosen * b : (chosen + 1) * b] for skip in skips]
         known = None if context.action is None else context.action[:, : t - 1]
         actions = None if config.actions == "none" else leading_actions(context.action, action, horizon)
@@ -355,31 +391,6 @@ class SVG(nn.Module):
         most = max(1, FRAMES_AT_ONCE // b)
         parts = [continued(slice(k, min(k + most, different))) for k in range(0, different, most)]
         return torch.cat(parts).unflatten(0, (different, b)).expand(samples, *[-1] * 5)
-
-
-def held(video: Shaped[Tensor, "b t c h w"], mask: Bool[Tensor, "b t"] | None) -> Shaped[Tensor, "b t c h w"]:
-    """Return the frames with every hidden one as the last observed before it; those before any observed one stay."""
-    if mask is None:
-        return video
-    steps = torch.arange(mask.shape[1], device=mask.device)
-    last = torch.where(mask, steps, 0).cummax(1).values
-    return video[torch.arange(len(video), device=video.device)[:, None], last]
-
-
-def drawn(
-    mean: Float[Tensor, "*b"], log_variance: Float[Tensor, "*b"], generator: torch.Generator | None
-) -> Float[Tensor, "*b"]:
-    """Return a draw of a Gaussian, differentiable in its parameters; from the global generator for ``None``."""
-    epsilon = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-    return mean + (0.5 * log_variance).exp() * epsilon
-
-
-def draw_weights(module: nn.Module) -> None:
-    """Draw the weights of a layer as DCGAN does: N(0, 0.02^2), of normalisations N(1, 0.02^2); biases zero. LSTMs stay."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, StepNorm)):
-        nn.init.normal_(module.weight, 1.0 if isinstance(module, StepNorm) else 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def svg_lp() -> SVGConfig:

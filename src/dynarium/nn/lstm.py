@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from dynarium.nn.frames import full_precision
 
 State = tuple[Tensor, Tensor]
-"""Hidden and cell state [layers, b, hidden] of an LSTM (Hochreiter & Schmidhuber 1997)."""
+"""Hidden and cell state [layers, b, ...] of an LSTM (Hochreiter & Schmidhuber 1997)."""
 
 
 class PredictorLSTM(nn.Module):
@@ -53,5 +53,5 @@ class GaussianLSTM(nn.Module):
 
 def expanded(state: State, samples: int) -> State:
     """Return the state repeated for ``samples`` continuations of every sequence, sample after sample."""
-    h, c = (part[:, None].expand(-1, samples, -1, -1).flatten(1, 2).contiguous() for part in state)
+    h, c = (part[:, None].expand(-1, samples, *part.shape[1:]).flatten(1, 2).contiguous() for part in state)
     return h, c
