@@ -14,31 +14,15 @@ from dynarium.models.capabilities import Encodes, Forecasts, Model, Reconstructs
 from dynarium.models.svg import SVGConfig
 from dynarium.models.video import decoded_steps, encoded_steps
 from dynarium.objectives.schedules import Linear
-from dynarium.types import SequenceBatch
+from videos import bars, losses_of, random_video, roughened, seeded
 
 SMALL = SVGConfig(frame=(1, 32, 32), width=3, embedding=6, latent=2, hidden=5, context=2)
 PRIORS = ("learned", "fixed", "none")
 
 
-def batch_of(b=3, t=5, seed=0, action=0):
-    g = torch.Generator().manual_seed(seed)
-    video = (torch.rand(b, t, 1, 32, 32, generator=g) > 0.7).to(torch.uint8) * 255
-    return SequenceBatch(video=video, action=torch.randn(b, t, action, generator=g) if action else None)
-
-
 def model_of(**options):
-    """Return a small model far from the tiny weights of its start, so that everything matters."""
     torch.manual_seed(0)
-    model = replace(SMALL, **options).build()
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if "conv" in name or "lstm" not in name:
-                p.add_(0.3 * torch.randn_like(p))
-    return model
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return roughened(replace(SMALL, **options).build())
 
 
 def test_sizes_are_the_published_ones():
@@ -54,7 +38,7 @@ def test_sizes_are_the_published_ones():
 @pytest.mark.parametrize("name", ["svg-lp", "svg-fp", "svg-deterministic"])
 def test_capabilities(name):
     model = replace(MODELS[name](), frame=(1, 32, 32), width=2, embedding=6, hidden=5, latent=2).build()
-    batch = batch_of()
+    batch = random_video()
     for wanted in (Model, Encodes, Reconstructs, Forecasts):
         assert isinstance(model, wanted)
     loss, terms = model.loss(batch, 0)
@@ -143,7 +127,7 @@ def literal_loss(model, batch, noise, beta):
 def test_the_loss_is_that_of_the_loop(options):
     # Without autocast's float32 casts: the reference is the same formula in double precision.
     model = model_of(beta=Linear(start=0.5, end=2.0, until=10), **options).double()
-    batch = batch_of(action=2 if "control" in options else 0)
+    batch = random_video(action=2 if "control" in options else 0)
     batch = replace(batch, video=batch.video.double() / 255, action=None if batch.action is None else batch.action)
     torch.manual_seed(1)
     noise = torch.randn(3, 4, 2, dtype=torch.float64)
@@ -161,7 +145,7 @@ def test_the_loss_is_that_of_the_loop(options):
 def test_one_step_of_a_forecast_is_the_teacher_forced_prediction(prior, last):
     """At the means: the prediction of the frame after the context, with the prior's mean for the unseen latent."""
     model = model_of(prior=prior, last_frame_skip=last, context=3).eval()
-    batch = batch_of(t=4)
+    batch = random_video(t=4)
     given = replace(batch, video=batch.video[:, :3])
     # A hidden last frame has the prior for posterior: its reconstruction is what the forecast shows.
     x, _ = model._fields(batch)
@@ -188,7 +172,7 @@ def test_one_step_of_a_forecast_is_the_teacher_forced_prediction(prior, last):
 
 
 def test_later_and_hidden_frames_cannot_matter():
-    model, batch = model_of().eval(), batch_of()
+    model, batch = model_of().eval(), random_video()
     mask = torch.ones(3, 5, dtype=torch.bool)
     mask[:, 2:4] = False
     mask[0, 0] = False
@@ -212,7 +196,7 @@ def test_later_and_hidden_frames_cannot_matter():
 
 
 def test_sequences_and_samples_do_not_disturb_each_other(monkeypatch):
-    model, batch = model_of().eval(), batch_of()
+    model, batch = model_of().eval(), random_video()
     alone = torch.cat([model.forecast(batch.select(torch.tensor([k])), 2) for k in range(3)], 1)
     torch.testing.assert_close(model.forecast(batch, 2), alone, rtol=1e-4, atol=1e-5)
     many = model.forecast(batch, 2, samples=5, generator=seeded())
@@ -221,7 +205,7 @@ def test_sequences_and_samples_do_not_disturb_each_other(monkeypatch):
 
 
 def test_temperature_scales_the_prior_alone():
-    model, batch = model_of().eval(), batch_of(t=1)
+    model, batch = model_of().eval(), random_video(t=1)
     mean = model.forecast(batch, 2, samples=2)
     assert torch.equal(mean[0], mean[1])
     cold = model.forecast(batch, 2, samples=2, generator=seeded(), temperature=0.0)
@@ -233,7 +217,7 @@ def test_temperature_scales_the_prior_alone():
 
 
 def test_posterior_sampling():
-    model, batch = model_of().eval(), batch_of()
+    model, batch = model_of().eval(), random_video()
     mean = model.reconstruct(batch)
     assert torch.equal(mean, model.reconstruct(batch))
     assert torch.equal(mean[:, 0], batch.video[:, 0] / 255)
@@ -245,7 +229,7 @@ def test_skips_come_of_the_frame_that_the_switch_names():
     assert model_of(context=3).sources(5) == [0, 1, 2, 2, 2]
     assert model_of(context=3, skips="paper").sources(5) == [0, 1, 1, 1, 1]
     assert model_of(context=3, last_frame_skip=True).sources(5) == [0, 1, 2, 3, 4]
-    batch = batch_of(t=3)
+    batch = random_video(t=3)
     for skips, chosen in (("mended", 2), ("paper", 1)):
         model = model_of(skips=skips, prior="none").eval()
         h, found = encoded_steps(model.encoder, batch.video.float() / 255)
@@ -256,7 +240,7 @@ def test_skips_come_of_the_frame_that_the_switch_names():
 
 def test_batch_statistics_are_those_of_each_step():
     ours, papers = model_of(prior="none").eval(), model_of(prior="none", statistics="batch").eval()
-    batch = batch_of()
+    batch = random_video()
     assert not torch.allclose(ours.reconstruct(batch), papers.reconstruct(batch))
     training = model_of(prior="none")
     torch.testing.assert_close(papers.loss(batch, 0)[0], training.loss(batch, 0)[0])
@@ -268,7 +252,7 @@ def test_batch_statistics_are_those_of_each_step():
 def test_actions_lead_into_the_frame_after_them():
     for actions in ("raw", "embedded"):
         model = model_of(actions=actions, control=2, prior="none").eval()
-        batch = batch_of(action=2)
+        batch = random_video(action=2)
         later = torch.randn(3, 3, 2)
         frames = model.forecast(batch, 3, action=later)
         changed = later.clone()
@@ -281,22 +265,12 @@ def test_actions_lead_into_the_frame_after_them():
 
 def test_the_loss_falls():
     torch.manual_seed(0)
-    model = replace(SMALL, width=4).build()
-    video = torch.zeros(4, 4, 1, 32, 32, dtype=torch.uint8)
-    for k in range(4):
-        video[k, :, :, 8 * k : 8 * k + 8] = 255
-    optimizer, losses = torch.optim.Adam(model.parameters(), lr=5e-3), []
-    for step in range(40):
-        loss, _ = model.loss(SequenceBatch(video=video), step)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = losses_of(replace(SMALL, width=4).build(), bars(), 30)
     assert losses[-1] < 0.3 * losses[0]
 
 
 def test_low_precision_is_close():
-    model, batch = model_of(), batch_of()
+    model, batch = model_of(), random_video()
     torch.manual_seed(0)
     full = model.loss(batch, 0)[0]
     torch.manual_seed(0)
@@ -327,8 +301,8 @@ def test_impossible_data_is_said():
     with pytest.raises(UserError, match="actions: 'raw' needs the field 'action'"):
         replace(SMALL, actions="raw").fitted({"video": (5, 1, 32, 32)}).build()
     with pytest.raises(UserError, match="at least 2 frames"):
-        model_of().loss(batch_of(t=1), 0)
+        model_of().loss(random_video(t=1), 0)
     with pytest.raises(UserError, match="at least 2 sequences"):
-        model_of().loss(batch_of(b=1), 0)
+        model_of().loss(random_video(b=1), 0)
     with pytest.raises(UserError, match="at least 2 frames wanted with model.skips='paper'"):
-        model_of(skips="paper").forecast(batch_of(t=1), 2)
+        model_of(skips="paper").forecast(random_video(t=1), 2)

@@ -3,9 +3,8 @@
     x^tau = (1 - tau) e + tau x_{t+1},   e ~ N(0, I)
     loss  = |v(x^tau, tau; x_{t-k+1} .. x_t, a_t) - (x_{t+1} - e)|^2 / (c h w),   tau ~ U(0, 1)
 
-A sample is the end of dx = v dtau from x = e, in Euler steps; the next frame follows from it and the frames before. The velocity
-is that of a small U-Net on patches, which sees the last k frames beside x. Pixels are scaled to [-1, 1]. (Where frames in a
-learned latent space are predicted from random past frames, see Davtyan, Sameni & Favaro 2023, arXiv:2211.14575.)
+A sample is the end of dx = v dtau from x = e, in Euler steps; the next frame follows from it and the frames before. The
+velocity is that of a small U-Net on patches, which sees the last k frames beside x. Pixels are scaled to [-1, 1].
 """
 
 from dataclasses import dataclass, replace
@@ -142,9 +141,9 @@ class FlowVideo(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, batch: SequenceBatch) -> Float[Tensor, "b t c h w"]:
-        """Return each frame carried back to its noise and from there on again; the first frame, which nothing predicts, as it is.
+        """Return each frame carried back to its noise and from there on again: what differs is the error of the Euler steps.
 
-        What differs is the error of the Euler steps.
+        The first frame, which nothing predicts, is returned as it is.
         """
         x, _ = self._fields(replace(batch, mask=None, length=None))
         b, t = x.shape[:2]

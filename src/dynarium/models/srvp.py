@@ -10,9 +10,9 @@ t, through an LSTM. The loss is that of SVG's scale, from the first frame on:
 
     loss = sum_t |x^_t - x_t|^2 / (c h w) + beta (KL(y_1) + sum_t KL(z_t)) + lambda mean |f|^2
 
-which is the negative evidence bound, up to a constant and a factor, for a pixel variance of beta c h w / 2. The skip
-connections are those of the last context frame. The sizes are ours; the posterior of y_1 is an LSTM that runs backwards over the context
-instead of a network of a fixed number of frames, so that any context can be asked about.
+which, for lambda = 0, is the negative evidence bound for a pixel variance of beta c h w / 2, up to a constant and a factor.
+The skip connections are those of the last context frame. The sizes are ours; the posterior of y_1 is an LSTM that runs
+backwards over the context instead of a network of a fixed number of frames, so that any context can be asked about.
 """
 
 import math
@@ -237,7 +237,9 @@ class SRVP(nn.Module):
     # ---- training --------------------------------------------------------------------------------------------------
 
     def loss(self, batch: SequenceBatch, step: int) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """Return the loss, and its terms for each step (mse a pixel, kl in nats). In eval mode the noise is fixed, beta at its end.
+        """Return the loss, and its terms for each step (mse a pixel, kl in nats).
+
+        In eval mode the noise is fixed and beta is at its end.
 
         Raises:
             UserError: The batch lacks a field, is too short, or is a single sequence in training.

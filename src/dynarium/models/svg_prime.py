@@ -2,8 +2,8 @@
 
 The model, its loss and its questions are those of SVG (``models/svg.py``). What differs is that encodings are maps at an
 eighth of the frame's side, h in [-1, 1]^{g x 8 x 8} for 64 pixels, and that every LSTM is convolutional, so that where
-things are in the picture needs not pass through a vector. The latent stays a vector z, read off means over maps and spread over the grid.
-Sizes are ours, a laptop's; the paper's grow to hundreds of millions of parameters.
+things are in the picture needs not pass through a vector. The latent stays a vector z, read off means over maps and spread
+over the grid. Sizes are ours, a laptop's.
 """
 
 from dataclasses import dataclass
