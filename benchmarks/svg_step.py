@@ -118,7 +118,7 @@ class Plain:
         x = (video.float() / 255).transpose(0, 1)
         for network in (self.predictor, self.posterior, self.prior):
             network.reset(video.shape[0])
-        mse, kld, skip = 0.0, 0.0, []
+        mse, kld, skip = x.new_zeros(()), x.new_zeros(()), []
         for i in range(1, FRAMES):
             h, skips = self.encoder(x[i - 1])
             target, _ = self.encoder(x[i])

@@ -54,24 +54,29 @@ def test_the_loss_is_the_formula():
     assert model.loss(batch, 0)[0].item() == pytest.approx(total.item() / 4, rel=1e-4)
 
 
-def test_a_flow_of_constant_velocity_arrives_whatever_the_steps(monkeypatch):
-    model = model_of(steps=4)
-    target, start = torch.rand(2, 1, 32, 32), torch.randn(2, 1, 32, 32)
-    monkeypatch.setattr(model.velocity, "forward", lambda x, time, beside, further: target - start)
-    past, u = torch.zeros(2, 2, 32, 32), torch.zeros(2, 0)
-    torch.testing.assert_close(model.carried(start, past, u), target)
-    torch.testing.assert_close(model.carried(target, past, u, back=True), start)
+def test_a_flow_whose_end_is_known_arrives_whatever_the_steps(monkeypatch):
+    model, batch = model_of(steps=4), random_video(t=2)
+    target = torch.rand(3, 1, 32, 32)
+    monkeypatch.setattr(model.end, "forward", lambda x, time, beside, further: target)
+    past, u = torch.zeros(3, 2, 32, 32), torch.zeros(3, 0)
+    torch.testing.assert_close(model.carried(torch.randn(3, 1, 32, 32), past, u), target)
+    # On the straight way to it the velocity is the same everywhere.
+    start = torch.randn(3, 1, 32, 32)
+    on_its_way = start + 0.5 * (target - start)
+    torch.testing.assert_close(model.velocity(on_its_way, torch.full((3,), 0.5), past, u), target - start)
+    torch.testing.assert_close(model.reconstruct(batch)[:, 1], (target + 1) / 2)
+    torch.testing.assert_close(model.forecast(batch, 1)[0, :, 0], (target + 1) / 2)
 
 
-def test_reconstruction_is_exact_where_the_steps_are_small():
-    """There and back again: what is left is the error of the Euler steps, which falls with their number."""
-    batch, errors = random_video(), []
-    for steps in (3, 30):
-        model = model_of(steps=steps).eval()
-        found = model.reconstruct(batch)
-        assert torch.equal(found[:, 0], batch.video[:, 0] / 255)
-        errors.append((found - batch.video / 255).abs().mean().item())
-    assert errors[1] < 0.3 * errors[0]
+def test_reconstruction_knows_the_frame():
+    model, batch = model_of().eval(), random_video()
+    found = model.reconstruct(batch)
+    assert torch.equal(found[:, 0], batch.video[:, 0] / 255) and torch.equal(found, model.reconstruct(batch))
+    other = batch.video.clone()
+    other[:, 4] = 255 - other[:, 4]
+    changed = model.reconstruct(replace(batch, video=other))
+    assert torch.equal(found[:, :4], changed[:, :4]) and not torch.equal(found[:, 4], changed[:, 4])
+    assert not torch.equal(found, model.reconstruct(batch, generator=seeded()))
 
 
 def test_later_and_hidden_frames_cannot_matter():
@@ -93,8 +98,8 @@ def test_actions_and_the_loss():
     one, other = (model.forecast(batch, 2, action=a) for a in (later, later + 1))
     assert torch.equal(one[:, :, 0], other[:, :, 0]) and not torch.equal(one[:, :, 1], other[:, :, 1])
     torch.manual_seed(0)
-    losses = losses_of(replace(SMALL, width=16, patch=4).build(), bars(), 40)
-    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    losses = losses_of(replace(SMALL, width=16).build(), bars(), 30)
+    assert sum(losses[-5:]) < 0.3 * sum(losses[:5])
 
 
 def test_options():

@@ -1,10 +1,12 @@
 """Video prediction by flow matching (Lipman et al. 2023, arXiv:2210.02747): the next frame is carried from noise to its place.
 
     x^tau = (1 - tau) e + tau x_{t+1},   e ~ N(0, I)
-    loss  = |v(x^tau, tau; x_{t-k+1} .. x_t, a_t) - (x_{t+1} - e)|^2 / (c h w),   tau ~ U(0, 1)
+    v     = (end(x^tau, tau; x_{t-k+1} .. x_t, a_t) - x^tau) / (1 - tau)
+    loss  = |v - (x_{t+1} - e)|^2 / (c h w),   tau ~ U(0, 1)
 
-A sample is the end of dx = v dtau from x = e, in Euler steps; the next frame follows from it and the frames before. The
-velocity is that of a small U-Net on patches, which sees the last k frames beside x. Pixels are scaled to [-1, 1].
+A sample is the end of dx = v dtau from x = e, in Euler steps; the next frame follows from it and the frames before. Where
+the flow ends is the answer of a small U-Net on patches, which sees the last k frames beside x: frames are simpler than
+noise, which a network that gave v itself would have to let through. Pixels are scaled to [-1, 1].
 """
 
 from dataclasses import dataclass, replace
@@ -17,9 +19,12 @@ from torch import Tensor, nn
 from dynarium.errors import UserError
 from dynarium.models.pixels import fitted_to_frames, leading_actions, seen_frames
 from dynarium.models.video import FRAMES_AT_ONCE, check_batch, check_positive, held, leading_into
+from dynarium.nn.flow_unet import FlowUNet
 from dynarium.nn.frames import as_float
-from dynarium.nn.velocity_unet import VelocityUNet
 from dynarium.types import SequenceBatch
+
+LEAST_REST = 0.1
+"""The rest of the way, 1 - tau, is taken for no less than this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +83,7 @@ class FlowVideo(nn.Module):
         if config.actions != "none" and not config.control:
             raise UserError(f"model.actions: {config.actions!r} needs the field 'action', which the data has not")
         u = 0 if config.actions == "none" else config.control
-        self.velocity = VelocityUNet(c, config.memory * c, u, config.width, config.patch)
+        self.end = FlowUNet(c, config.memory * c, u, config.width, config.patch)
 
     # ---- the parts -------------------------------------------------------------------------------------------------
 
@@ -98,20 +103,19 @@ class FlowVideo(nn.Module):
             return like.new_zeros(len(like), steps, 0)
         return leading_into(action, steps, self.config.control, like.dtype)
 
-    def carried(
-        self,
-        x: Float[Tensor, "b c h w"],
-        past: Float[Tensor, "b e h w"],
-        u: Float[Tensor, "b a"],
-        *,
-        back: bool = False,
+    def velocity(
+        self, x: Float[Tensor, "b c h w"], time: Float[Tensor, " b"], past: Float[Tensor, "b e h w"], u: Tensor
     ) -> Float[Tensor, "b c h w"]:
-        """Return where the flow carries x in its Euler steps: from noise to the frame, or ``back``."""
+        """Return the velocity of the flow at x."""
+        return (self.end(x, time, past, u) - x) / (1 - time).clamp(min=LEAST_REST)[:, None, None, None]
+
+    def carried(
+        self, x: Float[Tensor, "b c h w"], past: Float[Tensor, "b e h w"], u: Float[Tensor, "b a"], first: int = 0
+    ) -> Float[Tensor, "b c h w"]:
+        """Return where the flow carries x in its Euler steps from number ``first`` on."""
         n = self.config.steps
-        for i in range(n):
-            time = torch.full((len(x),), (n - i if back else i) / n, device=x.device, dtype=x.dtype)
-            v = self.velocity(x, time, past, u) / n
-            x = x - v if back else x + v
+        for i in range(first, n):
+            x = x + self.velocity(x, torch.full((len(x),), i / n, device=x.device, dtype=x.dtype), past, u) / n
         return x
 
     # ---- training --------------------------------------------------------------------------------------------------
@@ -140,17 +144,22 @@ class FlowVideo(nn.Module):
     # ---- questions -------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def reconstruct(self, batch: SequenceBatch) -> Float[Tensor, "b t c h w"]:
-        """Return each frame carried back to its noise and from there on again: what differs is the error of the Euler steps.
+    def reconstruct(
+        self, batch: SequenceBatch, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "b t c h w"]:
+        """Return each frame mixed half and half with noise, zero without a generator, and carried from there to the end.
 
         The first frame, which nothing predicts, is returned as it is.
         """
         x, _ = self._fields(replace(batch, mask=None, length=None))
-        b, t = x.shape[:2]
-        past = self.past(x[:, :-1]).flatten(0, 1)
+        (b, t), half = x.shape[:2], self.config.steps // 2
+        target = x[:, 1:].flatten(0, 1)
+        noise = torch.zeros_like(target)
+        if generator is not None:
+            noise = torch.randn(target.shape, generator=generator, device=x.device, dtype=x.dtype)
+        start = noise + half / self.config.steps * (target - noise)
         u = self._inputs(batch.action, x, t - 1).flatten(0, 1)
-        noise = self.carried(x[:, 1:].flatten(0, 1), past, u, back=True)
-        frames = self.carried(noise, past, u).unflatten(0, (b, t - 1))
+        frames = self.carried(start, self.past(x[:, :-1]).flatten(0, 1), u, half).unflatten(0, (b, t - 1))
         return ((torch.cat([x[:, :1], frames], 1) + 1) / 2).clamp(0, 1)
 
     @torch.no_grad()

@@ -57,7 +57,7 @@ def load_svg_checkpoint(file: BinaryFile) -> SVG:
     if not isinstance(content, Mapping) or any(name not in content for name in needed):
         held = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         raise UserError(f"checkpoint: expected the keys {', '.join(needed)}; it holds {held}")
-    model = SVG(_config(content))
+    model = _config(content).build()
     parts: dict[str, nn.Module | None] = {
         "encoder": model.encoder,
         "decoder": model.decoder,

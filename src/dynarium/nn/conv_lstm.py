@@ -74,9 +74,9 @@ class PredictorConvLSTM(nn.Module):
 
     def forward(self, x: Float[Tensor, "b t i"], state: State | None = None) -> tuple[Float[Tensor, "b t o"], State]:
         """Return the maps of every step, and the state after the last one."""
-        hidden, state = self.maps(x, state)
+        hidden, last = self.maps(x, state)
         output = full_precision(self.output(hidden.flatten(0, 1))).tanh()
-        return output.unflatten(0, x.shape[:2]).flatten(2), state
+        return output.unflatten(0, x.shape[:2]).flatten(2), last
 
 
 class GaussianConvLSTM(nn.Module):
@@ -91,7 +91,7 @@ class GaussianConvLSTM(nn.Module):
         self, x: Float[Tensor, "b t i"], state: State | None = None
     ) -> tuple[Float[Tensor, "b t z"], Float[Tensor, "b t z"], State]:
         """Return means, log-variances and the state after the last step."""
-        hidden, state = self.maps(x, state)
+        hidden, last = self.maps(x, state)
         pooled = hidden.mean((3, 4))
         mean, log_variance = full_precision(F.linear(pooled, self.outputs.weight, self.outputs.bias)).chunk(2, -1)
-        return mean, log_variance, state
+        return mean, log_variance, last

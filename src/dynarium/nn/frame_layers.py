@@ -173,7 +173,8 @@ class FrameLayer(nn.Module):
         statistics: Statistics = "running",
     ) -> None:
         super().__init__()
-        self.kind, self.inputs = kind, inputs
+        self.kind: Kind = kind
+        self.inputs = inputs
         if kind == "transposed":
             self.conv = nn.ConvTranspose2d(inputs + skips, outputs, kernel, stride, padding, output_padding)
         else:

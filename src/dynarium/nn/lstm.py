@@ -25,8 +25,8 @@ class PredictorLSTM(nn.Module):
     def forward(self, x: Float[Tensor, "b t i"], state: State | None = None) -> tuple[Float[Tensor, "b t o"], State]:
         """Return the outputs in [-1, 1] of every step, and the state after the last one."""
         with torch.autocast(x.device.type, enabled=False):
-            hidden, state = self.lstm(self.embed(full_precision(x)), state)
-            return self.output(hidden).tanh(), state
+            hidden, last = self.lstm(self.embed(full_precision(x)), state)
+            return self.output(hidden).tanh(), last
 
 
 class GaussianLSTM(nn.Module):
@@ -47,8 +47,8 @@ class GaussianLSTM(nn.Module):
     ) -> tuple[Float[Tensor, "b t z"], Float[Tensor, "b t z"], State]:
         """Return means, log-variances and the state after the last step."""
         with torch.autocast(x.device.type, enabled=False):
-            hidden, state = self.lstm(self.embed(full_precision(x)), state)
-            return self.mean(hidden), self.log_variance(hidden), state
+            hidden, last = self.lstm(self.embed(full_precision(x)), state)
+            return self.mean(hidden), self.log_variance(hidden), last
 
 
 def expanded(state: State, samples: int) -> State:

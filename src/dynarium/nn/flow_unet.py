@@ -1,4 +1,4 @@
-"""A small U-Net (Ronneberger et al. 2015) that gives the velocity of a flow between noise and frames."""
+"""A small U-Net (Ronneberger et al. 2015) that says where a flow from noise to frames ends."""
 
 import math
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dynarium.nn.frames import full_precision
 
 
-class VelocityUNet(nn.Module):
+class FlowUNet(nn.Module):
     """Residual blocks on patches of the frame at two resolutions, told the time of the flow and further numbers.
 
     Args:
@@ -42,7 +42,7 @@ class VelocityUNet(nn.Module):
         beside: Float[Tensor, "b e h w"],
         further: Float[Tensor, "b a"],
     ) -> Float[Tensor, "b c h w"]:
-        """Return the velocity at x, given the time in [0, 1]."""
+        """Return where the flow through x ends, given its time in [0, 1]."""
         frequency = torch.exp(torch.arange(self.width // 2, device=x.device) * (-math.log(1000.0) / (self.width // 2)))
         angle = 1000 * time[:, None] * frequency
         known = self.known(torch.cat([angle.sin(), angle.cos(), further], 1))
