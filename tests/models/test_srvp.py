@@ -98,6 +98,7 @@ def test_later_and_hidden_frames_cannot_matter(monkeypatch):
         lambda b: model.forecast(b, 2, samples=2, generator=seeded()),
         lambda b: model.encode(b)["y"],
         lambda b: model.loss(b, 0)[0],
+        lambda b: model.beliefs(b).prior_mean,
     )
     for ask in asks:
         seen = ask(replace(batch, mask=mask))

@@ -244,6 +244,8 @@ def test_batch_statistics_are_those_of_each_step():
     assert not torch.allclose(ours.reconstruct(batch), papers.reconstruct(batch))
     training = model_of(prior="none")
     torch.testing.assert_close(papers.loss(batch, 0)[0], training.loss(batch, 0)[0])
+    with pytest.raises(UserError, match="at least 2 sequences"):
+        papers.forecast(random_video(b=1), 2)
     before = [buffer.clone() for buffer in papers.buffers()]
     papers.forecast(batch, 2)
     assert all(torch.equal(a, b) for a, b in zip(before, papers.buffers(), strict=True))

@@ -9,7 +9,6 @@ from dynarium.errors import UserError
 from dynarium.models import MODELS
 from dynarium.models.capabilities import Encodes, Forecasts, Model, Reconstructs
 from dynarium.models.svg_prime import SVGPrimeConfig
-from dynarium.nn.conv_lstm import ConvLSTM
 from videos import bars, losses_of, random_video, roughened, seeded
 
 SMALL = SVGPrimeConfig(frame=(1, 32, 32), width=3, embedding=4, latent=2, hidden=5, context=2)
@@ -35,27 +34,6 @@ def test_capabilities(options):
     assert frames.shape == (2, 3, 2, 1, 32, 32)
     assert torch.equal(frames[0], frames[1]) is (options.get("prior") == "none")
     assert torch.equal(frames, model.forecast(batch, 2, samples=2, generator=seeded()))
-
-
-def test_a_convolutional_lstm_on_one_pixel_is_an_lstm():
-    """Around a single pixel there is nothing: only the middles of the kernels matter."""
-    ours, theirs = ConvLSTM(3, 4, 1), torch.nn.LSTM(3, 4, batch_first=True)
-    order = torch.cat([torch.arange(k * 4, k * 4 + 4) for k in (0, 1, 3, 2)])  # theirs: input, forget, cell, output
-    with torch.no_grad():
-        theirs.weight_ih_l0.copy_(ours.from_input[0].weight[:, :, 1, 1][order])
-        theirs.weight_hh_l0.copy_(ours.from_state[0].weight[:, :, 1, 1][order])
-        theirs.bias_ih_l0.copy_(ours.from_input[0].bias[order])
-        theirs.bias_hh_l0.zero_()
-    x = torch.randn(2, 5, 3)
-    torch.testing.assert_close(ours(x[..., None, None])[0][..., 0, 0], theirs(x)[0])
-
-
-def test_a_sequence_may_be_cut_anywhere():
-    network, x = ConvLSTM(2, 3, 2), torch.randn(2, 6, 2, 4, 4)
-    whole, _ = network(x)
-    first, state = network(x[:, :4])
-    rest, _ = network(x[:, 4:], state)
-    torch.testing.assert_close(whole, torch.cat([first, rest], 1))
 
 
 def test_hidden_frames_cannot_matter():

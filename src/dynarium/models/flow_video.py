@@ -127,7 +127,7 @@ class FlowVideo(nn.Module):
             UserError: The batch lacks a field or is too short.
         """
         x, mask = self._fields(batch)
-        check_batch(x, training=False)
+        check_batch(x, compared=False)
         b, t = x.shape[:2]
         generator = None if self.training else torch.Generator(x.device).manual_seed(0)
         target = x[:, 1:].flatten(0, 1)

@@ -28,6 +28,7 @@ from dynarium.models.pixels import fitted_to_frames, leading_actions, seen_frame
 from dynarium.models.video import (
     FRAMES_AT_ONCE,
     Backbone,
+    Beliefs,
     check_batch,
     check_frames,
     check_positive,
@@ -110,14 +111,11 @@ class SRVPConfig:
 
 
 class Motion(NamedTuple):
-    """Where the state goes: y of every step, the residuals between, and of the latents posterior and prior."""
+    """Where the state goes: y of every step, and between any two the residual and what the latent is thought to be."""
 
     y: Float[Tensor, "b t n"]
     residual: Float[Tensor, "b s n"]
-    mean: Float[Tensor, "b s z"]
-    log_variance: Float[Tensor, "b s z"]
-    prior_mean: Float[Tensor, "b s z"]
-    prior_log_variance: Float[Tensor, "b s z"]
+    latents: Beliefs
 
 
 class SRVP(nn.Module):
@@ -192,9 +190,9 @@ class SRVP(nn.Module):
         path = torch.stack(states, 1)
         if not residuals:
             nothing = mean.new_zeros(len(mean), 0, y.shape[1])
-            return Motion(path, nothing, mean, log_variance, mean, log_variance)
+            return Motion(path, nothing, Beliefs(mean, log_variance, mean, log_variance))
         posterior = torch.stack(means, 1), torch.stack(log_variances, 1)
-        return Motion(path, torch.stack(residuals, 1), *posterior, *self.prior_of(path[:, :-1], u))
+        return Motion(path, torch.stack(residuals, 1), Beliefs(*posterior, *self.prior_of(path[:, :-1], u)))
 
     def read_off(
         self, y: Float[Tensor, "b t n"], w: Float[Tensor, "b e"], skips: list[Tensor]
@@ -245,7 +243,7 @@ class SRVP(nn.Module):
             UserError: The batch lacks a field, is too short, or is a single sequence in training.
         """
         config, (x, mask) = self.config, self._fields(batch)
-        check_batch(x, self.training)
+        check_batch(x, self.training or config.statistics == "batch")
         t = x.shape[1]
         generator = None if self.training else torch.Generator(x.device).manual_seed(0)
         motion, start, w, skips = self._inferred(x, batch, mask, min(config.context, t - 1), generator, 1.0)
@@ -254,7 +252,7 @@ class SRVP(nn.Module):
             error = (frames - x).square().mean((2, 3, 4))
             error = (error if mask is None else error * mask).sum(1).mean()
             nothing = torch.zeros_like(start[0])
-            kl = gaussian_kl(*start, nothing, nothing).sum(1).mean() + gaussian_kl(*motion[2:]).sum((1, 2)).mean()
+            kl = gaussian_kl(*start, nothing, nothing).sum(1).mean() + gaussian_kl(*motion.latents).sum((1, 2)).mean()
             residual = motion.residual.square().mean()
             weight = config.beta(step if self.training else math.inf)
         terms = {"mse": error.detach() / t, "kl": kl.detach() / t, "residual": residual.detach()}
@@ -267,6 +265,16 @@ class SRVP(nn.Module):
         """Return the states ``y`` at the means of their posterior."""
         x, mask = self._fields(batch)
         return {"y": self._inferred(x, batch, mask, min(self.config.context, x.shape[1]), None, 0.0)[0].y}
+
+    @torch.no_grad()
+    def beliefs(self, batch: SequenceBatch) -> Beliefs:
+        """Return posterior and prior of the latents that lead into all frames but the first, the states at their means.
+
+        As a state knows the frames before it, a wide prior means that the model expects chance.
+        """
+        x, mask = self._fields(batch)
+        context = min(self.config.context, x.shape[1])
+        return self._inferred(x, batch, mask, context, None, 0.0)[0].latents
 
     @torch.no_grad()
     def reconstruct(

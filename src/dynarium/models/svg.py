@@ -14,7 +14,7 @@ network is called step by step. The skip connections are those of the last frame
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -25,6 +25,7 @@ from dynarium.models.pixels import fitted_to_frames, leading_actions, seen_frame
 from dynarium.models.video import (
     FRAMES_AT_ONCE,
     Backbone,
+    Beliefs,
     check_batch,
     check_frames,
     check_positive,
@@ -142,6 +143,8 @@ class SVGOptions(Protocol):
     @property
     def skips(self) -> Literal["mended", "paper"]: ...  # noqa: D102
     @property
+    def statistics(self) -> Statistics: ...  # noqa: D102
+    @property
     def actions(self) -> Literal["none", "raw", "embedded"]: ...  # noqa: D102
     @property
     def action_width(self) -> int: ...  # noqa: D102
@@ -168,15 +171,6 @@ def numbers_of_actions(config: SVGOptions) -> int:
     if config.actions != "none" and not config.control:
         raise UserError(f"model.actions: {config.actions!r} needs the field 'action', which the data has not")
     return {"none": 0, "raw": config.control, "embedded": config.action_width}[config.actions]
-
-
-class Beliefs(NamedTuple):
-    """What the latents are thought to be, entry i about frame i + 1: after seeing it, and before."""
-
-    mean: Float[Tensor, "b t z"]
-    log_variance: Float[Tensor, "b t z"]
-    prior_mean: Float[Tensor, "b t z"]
-    prior_log_variance: Float[Tensor, "b t z"]
 
 
 class SVG(nn.Module):
@@ -260,7 +254,7 @@ class SVG(nn.Module):
         """
         x, mask = self._fields(batch)
         t = x.shape[1]
-        check_batch(x, self.training)
+        check_batch(x, self.training or self.config.statistics == "batch")
         sources = self.sources(t - 1)
         h, skips = encoded_steps(self.encoder, x, max(sources) + 1)
         leading = self._leading(h[:, :-1], batch.action)
@@ -304,6 +298,7 @@ class SVG(nn.Module):
         The first frame, which nothing predicts, is returned as it is. Without a generator z is the posterior mean.
         """
         x, _ = self._fields(replace(batch, mask=None, length=None))
+        check_batch(x, self.config.statistics == "batch")
         h, skips = encoded_steps(self.encoder, x)
         leading = self._leading(h[:, :-1], batch.action)
         beliefs = self.believed(h, leading, None)
@@ -334,6 +329,7 @@ class SVG(nn.Module):
         """
         config = self.config
         x, mask = self._fields(context)
+        check_batch(x, config.statistics == "batch", least=1)
         b, t = x.shape[:2]
         chosen = t - 1 if config.last_frame_skip or config.skips == "mended" else t - 2
         if chosen < 0:

@@ -22,6 +22,7 @@ RECORDS = (
     "svg.",
     "torch.nn.modules.",
     "torch.nn.backends.",
+    "torch.autograd.",
     "torch.optim.",
 )
 """Modules whose names may stand in a checkpoint: the options, networks, layers, and the class of the optimiser."""

@@ -1,7 +1,7 @@
 """What the models share that predict video frame by frame: many steps encoded and decoded at once, hidden frames, draws."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -16,6 +16,15 @@ Backbone = Literal["dcgan", "vgg"]
 
 FRAMES_AT_ONCE = 256
 """Frames of a forecast that are worked on in one call; more samples are drawn in several."""
+
+
+class Beliefs(NamedTuple):
+    """What the latents are thought to be, entry i about frame i + 1: after seeing it, and before."""
+
+    mean: Float[Tensor, "b t z"]
+    log_variance: Float[Tensor, "b t z"]
+    prior_mean: Float[Tensor, "b t z"]
+    prior_log_variance: Float[Tensor, "b t z"]
 
 
 def check_frames(frame: tuple[int, int, int], backbone: Backbone) -> None:
@@ -43,16 +52,16 @@ def check_positive(config: object, *names: str) -> None:
             raise UserError(f"model.{name}: expected at least 1, got {getattr(config, name)}")
 
 
-def check_batch(video: Shaped[Tensor, "b t c h w"], training: bool) -> None:
-    """Check that there is a step to predict and, in training, a batch to normalise by.
+def check_batch(video: Shaped[Tensor, "b t c h w"], compared: bool, least: int = 2) -> None:
+    """Check that there are frames enough and, where sequences are ``compared`` to normalise them, more than one.
 
     Raises:
-        UserError: There is not.
+        UserError: There are not.
     """
-    if video.shape[1] < 2:
-        raise UserError(f"video: at least 2 frames wanted, got {video.shape[1]}")
-    if training and len(video) < 2:
-        raise UserError("training.batch_size: at least 2 sequences wanted, as batch normalisation compares them; got 1")
+    if video.shape[1] < least:
+        raise UserError(f"video: at least {least} frames wanted, got {video.shape[1]}")
+    if compared and len(video) < 2:
+        raise UserError("video: at least 2 sequences wanted, as batch normalisation compares them; got a batch of 1")
 
 
 def coders(
