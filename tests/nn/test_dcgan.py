@@ -35,7 +35,7 @@ def test_shapes(side, skips):
     # Five steps from three: the later ones read the skips of the third.
     frames = decoder(torch.randn(10, 6), found, [0, 1, 2, 2, 2])
     assert frames.shape == (10, 3, side, side)
-    frames.sum().backward()
+    (frames.sum() + h.sum()).backward()
     assert all(p.grad is not None for net in (encoder, decoder) for p in net.parameters())
     # What is kept is the first steps' share of the same.
     few = encoder(torch.rand(6, 3, side, side), 3, 1)[1]

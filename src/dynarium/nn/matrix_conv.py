@@ -17,62 +17,50 @@ SMALL = 4
 
 def whole_conv(x: Float[Tensor, "b c k k"], weight: Float[Tensor, "o c k k"]) -> Float[Tensor, "b o 1 1"]:
     """Return the convolution with a kernel as large as the grid."""
-    y = x.permute(0, 2, 3, 1).flatten(1) @ _low(weight, x).permute(2, 3, 1, 0).flatten(0, 2)
-    return y[:, :, None, None]
+    return F.linear(x.permute(0, 2, 3, 1).flatten(1), _rows(weight, x))[:, :, None, None]
 
 
 def whole_transposed(x: Float[Tensor, "b c 1 1"], weight: Float[Tensor, "c o k k"]) -> Float[Tensor, "b o k k"]:
     """Return the transposed convolution of a single pixel."""
-    y = x.flatten(1) @ _low(weight, x).permute(0, 2, 3, 1).flatten(1)
+    y = x.flatten(1) @ _rows(weight, x)
     return y.unflatten(1, (*weight.shape[2:], -1)).permute(0, 3, 1, 2)
 
 
 def halving_conv(x: Float[Tensor, "b c h w"], weight: Float[Tensor, "o c 4 4"]) -> Float[Tensor, "b o i j"]:
     """Return the convolution of stride 2 and padding 1, which halves even sides."""
     b, _, h, w = x.shape
-    kernel = _blocks(_low(weight, x)).permute(2, 4, 3, 5, 1, 0).flatten(0, 4)
-    return (_Columns.apply(x) @ kernel).view(b, h // 2, w // 2, -1).permute(0, 3, 1, 2)
+    return F.linear(_Columns.apply(x), _rows(weight, x)).view(b, h // 2, w // 2, -1).permute(0, 3, 1, 2)
 
 
 def doubling_conv(x: Float[Tensor, "b c h w"], weight: Float[Tensor, "c o 4 4"]) -> Float[Tensor, "b o i j"]:
     """Return the transposed convolution of stride 2 and padding 1, which doubles the sides."""
     b, _, h, w = x.shape
-    kernel = _blocks(_low(weight, x)).permute(0, 2, 4, 3, 5, 1).flatten(1)
-    return _Grids.apply(x.permute(0, 2, 3, 1).flatten(0, 2) @ kernel, (b, h, w))
+    return _Grids.apply(x.permute(0, 2, 3, 1).flatten(0, 2) @ _rows(weight, x), (b, h, w))
 
 
-def _low(weight: Tensor, x: Tensor) -> Tensor:
-    """Return the weight in the precision of x, before it is put in order: autocast would do it after."""
-    return weight.to(x.dtype)
-
-
-def _blocks(weight: Float[Tensor, "o c 4 4"]) -> Float[Tensor, "o c 2 2 2 2"]:
-    """Return the kernel as 2x2 blocks of 2x2 taps: (row of the block, row in it, column of the block, column in it)."""
-    return weight.unflatten(3, (2, 2)).unflatten(2, (2, 2))
-
-
-SHIFTS = ((0, 0), (0, 1), (1, 0), (1, 1))
-"""The four blocks of 2x2 pixels of a window of 4x4, down and right."""
+def _rows(weight: Float[Tensor, "o c k k"], x: Tensor) -> Float[Tensor, "o d"]:
+    """Return the kernels as rows, channels last as they lie in memory, in the precision of x."""
+    return weight.to(x.dtype).permute(0, 2, 3, 1).flatten(1)
 
 
 def _columns(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "m d"]:
-    """Return the windows of 4x4 pixels at stride 2 of the frame with a border of zeros, block after block."""
-    b, c, h, w = x.shape
-    i, j = h // 2, w // 2
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).view(b, i + 1, 2, j + 1, 2, c)
-    blocks = padded.transpose(2, 3).reshape(b, i + 1, j + 1, 4 * c)
-    return torch.cat([blocks[:, p : i + p, q : j + q] for p, q in SHIFTS], -1).view(b * i * j, 16 * c)
+    """Return the windows of 4x4 pixels at stride 2 of the frame with a border of zeros."""
+    windows = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).unfold(1, 4, 2).unfold(2, 4, 2)
+    return windows.permute(0, 1, 2, 4, 5, 3).reshape(windows.shape[:3].numel(), -1)
 
 
 def _grids(columns: Float[Tensor, "m d"], size: tuple[int, int, int]) -> Float[Tensor, "b c h w"]:
-    """Return the sum of windows where they overlap: the adjoint of ``_columns``. ``size`` is (b, h / 2, w / 2)."""
+    """Return the sum of windows where they overlap: the adjoint of ``_columns``. ``size`` is (b, h / 2, w / 2).
+
+    A window is four blocks of 2x2 pixels, and blocks of neighbours coincide.
+    """
     b, i, j = size
-    parts = columns.view(b, i, j, 4, -1)
-    blocks = columns.new_zeros(b, i + 1, j + 1, parts.shape[-1])
-    for k, (p, q) in enumerate(SHIFTS):
-        blocks[:, p : i + p, q : j + q] += parts[:, :, :, k]
-    padded = blocks.view(b, i + 1, j + 1, 2, 2, -1).transpose(2, 3).reshape(b, 2 * i + 2, 2 * j + 2, -1)
-    return padded[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
+    windows = columns.view(b, i, j, 2, 2, 2, 2, -1)
+    blocks = columns.new_zeros(b, i + 1, 2, j + 1, 2, windows.shape[-1])
+    for down in (0, 1):
+        for right in (0, 1):
+            blocks[:, down : i + down, :, right : j + right] += windows[:, :, :, down, :, right].transpose(2, 3)
+    return blocks.view(b, 2 * i + 2, 2 * j + 2, -1)[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
 
 
 class _Columns(torch.autograd.Function):
