@@ -81,7 +81,7 @@ def test_smoke(recipe, capsys):
     if sized is SEVERAL_TASKS and recipe != "slvm-gravity16":
         asked_for = LINEAR
     if recipe.startswith("dots-"):
-        trivial = {"constant", "hold-first"}
+        trivial, asked_for = {"constant", "hold-first", "straight-line"}, PLANNED
     if recipe.startswith("rooms-"):
         trivial, asked_for = {"constant", "straight-line"}, PLANNED
     if recipe.startswith("identify-"):
