@@ -232,6 +232,57 @@ def test_a_wrong_word_is_one_line_that_names_it(words, message, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    samples: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    rate: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    planner: Search | Descent | Ramp = field(default_factory=lambda: Search(samples=7))
+    steps: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    q: Question
+
+
+def asked(words):
+    return config.parse_arguments(Chosen, words, "dynarium", default=Chosen(q=Question()))
+
+
+@pytest.mark.parametrize("words", [["--q.planner.class", "descent"], ["--q.planner.class=Descent"]])
+def test_a_word_chooses_among_the_classes_of_an_option(words):
+    whole = asked([*words, "--q.planner.rate", "0.5", "--q.steps", "4"])
+    assert whole.q == Question(planner=Descent(rate=0.5), steps=4)
+    same = asked(["--q.planner.class", "search"])
+    assert same.q.planner == Search(samples=7)  # already of that class: its options stay
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--q.planner.class", "ascent"], "--q.planner.class: expected search, descent, ramp, got 'ascent'"),
+        (["--q.planner.class"], "--q.planner.class: expected search, descent, ramp, got 'nothing'"),
+        (["--q.planer.class", "search"], "--q.planer.class: unknown option (did you mean 'planner'?)"),
+        (["--q.steps.class", "search"], "--q.steps.class: expected module:Name, got 'search'"),
+        (
+            ["--q.planner.class", "ramp"],
+            "missing 1 required keyword-only argument: 'until'; a --config file can give it",
+        ),
+    ],
+)
+def test_a_class_that_is_not_offered(words, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        asked(words)
+
+
 @pytest.mark.parametrize("text", [None, "a: [", "- 1\n", "", "\x00"])
 def test_a_bad_file_is_one_line_that_names_it(tmp_path, text):
     file = tmp_path / "a.yaml"

@@ -192,6 +192,8 @@ def parse_arguments(
 ) -> Any:
     """Build a ``kind`` from command-line words; what they leave out is taken from ``default``.
 
+    An option that may be of several classes is of another with ``--path.to.it.class NAME``; its own options then follow.
+
     Returns:
         The value; with ``allow_unknown`` also the list of the unknown options, each with the words that follow it.
 
@@ -200,6 +202,8 @@ def parse_arguments(
     """
     import tyro
 
+    if default is not None:
+        default, arguments = _reclassed(default, arguments)
     markers = (tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff, tyro.conf.ConsolidateSubcommandArgs)
     markers += (tyro.conf.SuppressFixed,)  # what a command line cannot say is no option
     settings: dict[str, Any] = {} if default is None else {"default": default, "config": markers}
@@ -211,6 +215,35 @@ def parse_arguments(
         raise UserError(f"{name}: unknown option{nearest(name, _options(kind, settings))}")
     value = _call_tyro(kind, known, prog, **settings)
     return (value, unknown) if allow_unknown else value
+
+
+def _reclassed(default: Any, arguments: Sequence[str]) -> tuple[Any, list[str]]:
+    """Return ``default`` with the classes that ``--path.class NAME`` choose, and the other words."""
+    words = [part for word in arguments for part in (word.split("=", 1) if ".class=" in word else [word])]
+    for i in [i for i, word in enumerate(words) if word.startswith("--") and word.endswith(".class")][::-1]:
+        path = words[i].removeprefix("--").removesuffix(".class").replace("-", "_").split(".")
+        default = _with_class(default, path, words[i], words[i + 1] if i + 1 < len(words) else "")
+        del words[i : i + 2]
+    return default, words
+
+
+def _with_class(value: Any, path: Sequence[str], option: str, name: str) -> Any:
+    """Return a configuration whose field at ``path`` is of the class ``name``, with that class's defaults."""
+    fields = [f.name for f in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
+    if path[0] not in fields:
+        raise UserError(f"{option}: unknown option{nearest(path[0], fields)}")
+    declared = typing.get_type_hints(type(value))[path[0]]
+    if len(path) > 1:
+        return dataclasses.replace(value, **{path[0]: _with_class(getattr(value, path[0]), path[1:], option, name)})
+    members = {kind.__name__.lower(): kind for kind in typing.get_args(declared) if dataclasses.is_dataclass(kind)}
+    if name.lower() not in members and ":" not in name:
+        wanted = ", ".join(members) or "module:Name"
+        raise UserError(f"{option}: expected {wanted}, got {name or 'nothing'!r}")
+    kind = members[name.lower()] if name.lower() in members else _open_class(name, declared, option.strip("-"))
+    try:
+        return value if type(getattr(value, path[0])) is kind else dataclasses.replace(value, **{path[0]: kind()})
+    except TypeError as error:
+        raise UserError(f"{option}: {error}; a --config file can give it") from None
 
 
 def _call_tyro(kind: Any, arguments: Sequence[str], prog: str, **settings: Any) -> Any:

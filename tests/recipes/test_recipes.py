@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from dynarium.cli import main
 from dynarium.data import EpisodeConfig
 from dynarium.models.slds import SLDSConfig
 from dynarium.recipes import PAPERS, RECIPES, experiment_of, find_run, load_run
+from dynarium.recipes import experiment as recipes_experiment
 from dynarium.systems.multitask import MultiTask
 
 TINY = (
@@ -44,6 +47,9 @@ BY_EM = ("--data.steps", "160", "--model.em.iterations", "2", "--model.em.restar
 PLANNED = ("--plan.horizon", "2", "--plan.replan", "1", "--plan.steps", "2", "--plan.probed", "0", "--plan.shown", "0")
 """What makes planning short."""
 
+
+LINEAR = ("--probe.probes", "linear")
+"""What makes probing many tasks short; ``slvm-gravity16`` has both probes."""
 
 FITTED = ("--identify.fit-steps", "2", "--identify.batch-size", "16")
 """What makes the fit to each sequence short."""
@@ -75,8 +81,10 @@ def test_smoke(recipe, capsys):
         sized, trivial = (*TINY, *BY_EM), {"majority", "hold-last"}
         if any(task.name == "select-modes" for task in experiment.tasks):
             trivial, asked_for = {"gaussian"}, ["--select-modes.modes", "1", "2"]
+    if sized is SEVERAL_TASKS and recipe != "slvm-gravity16":
+        asked_for = LINEAR
     if recipe.startswith("dots-"):
-        trivial = {"constant", "hold-first"}
+        trivial, asked_for = {"constant", "hold-first", "straight-line"}, PLANNED
     if recipe.startswith("rooms-"):
         trivial, asked_for = {"constant", "straight-line"}, PLANNED
     if recipe.startswith("identify-"):
@@ -189,6 +197,23 @@ def test_reproduce_prints_the_paper_beside_ours(capsys):
     before = os.listdir("runs")
     assert main(words) == 0  # has results already: nothing is trained again
     assert os.listdir("runs") == before
+
+
+def test_trainings_that_start_at_once_make_their_data_once(monkeypatch):
+    experiment = config.resolve(experiment_of("kvae-demo"), arguments=[*TINY, *QUICK])
+    calls, make = [], recipes_experiment.make_dataset
+
+    def slowly(*args, **options):
+        calls.append(args)
+        time.sleep(0.5)
+        return make(*args, **options)
+
+    monkeypatch.setattr(recipes_experiment, "make_dataset", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: recipes_experiment.prepare_data(experiment), range(2))
+    assert len(calls) == 1
+    assert first.schema.content_hash == second.schema.content_hash
+    assert sorted(os.listdir(first.directory.parent)) == [first.directory.name]
 
 
 def test_find_run_takes_the_same_experiment_only():

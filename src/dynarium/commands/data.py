@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 
-from dynarium.commands.parse import parse
+from dynarium.commands.parse import Backend, parse
 from dynarium.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class MakeOptions:
     """Seed of everything."""
     workers: int = 1
     """Processes."""
-    backend: Literal["loky", "dask", "ray"] = "loky"
+    backend: Backend = "loky"
     """This machine, or a Dask or Ray cluster that shares the file system."""
     scheduler: str | None = None
     """Address of the cluster; without it a local one is started."""

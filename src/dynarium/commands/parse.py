@@ -5,6 +5,9 @@ from typing import Literal, TypeVar, overload
 
 from dynarium.config import parse_arguments
 
+Backend = Literal["loky", "dask", "ray"]
+"""As ``dynarium.data.jobs.Backend``, which ``--help`` must not import."""
+
 T = TypeVar("T")
 
 

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
-from dynarium.commands.parse import parse
+from dynarium.commands.parse import Backend, parse
 from dynarium.errors import UserError
 
 
@@ -35,7 +35,7 @@ class Options:
     """Folder of the run directories."""
     workers: int = 1
     """Trainings at a time, each in a process of its own."""
-    backend: Literal["loky", "dask", "ray"] = "loky"
+    backend: Backend = "loky"
     """Where the processes are: on this machine, or on a cluster that shares the file system."""
     scheduler: str | None = None
     """Address of the cluster; without it a local one is started."""

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal, TypeVar
@@ -27,7 +28,9 @@ def run_jobs(jobs: Sequence[Callable[[], T]], workers: int = 1, backend: Backend
 
     # Ray's backend cannot hand results over one by one.
     order = "list" if backend == "ray" else "generator_unordered"
-    with joblib.parallel_config(backend=backend, n_jobs=workers):
+    with joblib.parallel_config(backend=backend, n_jobs=workers), warnings.catch_warnings():
+        # Processes that have grown are replaced between two jobs; nothing is lost.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         yield from joblib.Parallel(return_as=order)(joblib.delayed(_call)(job) for job in jobs)  # pyright: ignore[reportReturnType]
 
 

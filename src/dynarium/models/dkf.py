@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from dynarium.errors import UserError
 from dynarium.models.pixels import (
     Likelihood,
+    expected_frames,
     fitted_to_frames,
     frame_log_likelihood,
     hidden_in_training,
@@ -140,8 +141,7 @@ class DKF(nn.Module):
 
     def frames(self, z: Float[Tensor, "b t n"]) -> Float[Tensor, "b t c h w"]:
         """Return the expected frames, in [0, 1]."""
-        pixels = self.decode(z)
-        return pixels.sigmoid() if self.config.likelihood == "bernoulli" else pixels.clamp(0, 1)
+        return expected_frames(self.decode(z), self.config.likelihood)
 
     def summaries(
         self, video: Shaped[Tensor, "b t c h w"], mask: Bool[Tensor, "b t"] | None, control: Float[Tensor, "b t a"]

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from dynarium.models.pixels import (
     Likelihood,
     check_options,
+    expected_frames,
     fitted_to_frames,
     frame_log_likelihood,
     hidden_in_training,
@@ -144,8 +145,7 @@ class KVAE(nn.Module):
 
     def frames(self, a: Float[Tensor, "b t p"]) -> Float[Tensor, "b t c h w"]:
         """Return the expected frames, in [0, 1]."""
-        pixels = self.decode(a)
-        return pixels.sigmoid() if self.config.likelihood == "bernoulli" else pixels.clamp(0, 1)
+        return expected_frames(self.decode(a), self.config.likelihood)
 
     # ---- the linear-Gaussian part ----------------------------------------------------------------------------------
 

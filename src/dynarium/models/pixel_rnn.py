@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from dynarium.errors import UserError
 from dynarium.models.pixels import (
     Likelihood,
+    expected_frames,
     fitted_to_frames,
     frame_log_likelihood,
     hidden_in_training,
@@ -165,8 +166,7 @@ class PixelRNN(nn.Module):
 
     def frames(self, a: Float[Tensor, "b t p"]) -> Float[Tensor, "b t c h w"]:
         """Return the expected frames, in [0, 1]."""
-        pixels = self.decode(a)
-        return pixels.sigmoid() if self.config.likelihood == "bernoulli" else pixels.clamp(0, 1)
+        return expected_frames(self.decode(a), self.config.likelihood)
 
     # ---- p(a_t | a_1 .. a_{t-1}) ------------------------------------------------------------------------------------
 

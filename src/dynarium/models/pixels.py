@@ -82,6 +82,11 @@ def frame_log_likelihood(
     return gaussian_log_likelihood(x, pixels, variance).sum((2, 3, 4))
 
 
+def expected_frames(pixels: Float[Tensor, "*b c h w"], likelihood: Likelihood) -> Float[Tensor, "*b c h w"]:
+    """Return the expected frames, in [0, 1], given their logits (Bernoulli) or means (Gaussian)."""
+    return pixels.sigmoid() if likelihood == "bernoulli" else pixels.clamp(0, 1)
+
+
 def leading_actions(
     context: Shaped[Tensor, "b t a"] | None, following: Shaped[Tensor, "b f a"] | None, horizon: int
 ) -> Float[Tensor, "b f a"] | None:

@@ -37,6 +37,7 @@ from dynarium.errors import UserError
 from dynarium.models.pixels import (
     Likelihood,
     check_options,
+    expected_frames,
     fitted_to_frames,
     frame_log_likelihood,
     hidden_in_training,
@@ -197,8 +198,7 @@ class SwitchingKVAE(nn.Module):
 
     def frames(self, a: Float[Tensor, "b t p"]) -> Float[Tensor, "b t c h w"]:
         """Return the expected frames, in [0, 1]."""
-        pixels = self.decode(a)
-        return pixels.sigmoid() if self.config.likelihood == "bernoulli" else pixels.clamp(0, 1)
+        return expected_frames(self.decode(a), self.config.likelihood)
 
     # ---- regimes ---------------------------------------------------------------------------------------------------
 

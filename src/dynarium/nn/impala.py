@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dynarium.nn.group_norm import GroupNorm
+
 
 @dataclass(frozen=True, kw_only=True)
 class Impala:
@@ -60,7 +62,7 @@ class _Residual(nn.Module):
                 part
                 for _ in range(2)
                 for part in (
-                    nn.GroupNorm(groups, channels) if groups else nn.Identity(),
+                    GroupNorm(groups, channels) if groups else nn.Identity(),
                     nn.ReLU(),
                     nn.Conv2d(channels, channels, 3, 1, 1),
                 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 import torch
+from filelock import FileLock
 
 from dynarium import config
 from dynarium.data import (
@@ -150,17 +151,21 @@ def prepare_data(experiment: Experiment[Any, Any], progress: Callable[[int, int]
             raise UserError("data.directory: expected a dataset, as this experiment names no world")
         return Dataset(Path(data.directory))
     directory = Path(data.directory) if data.directory else default_directory(experiment)
-    if not (directory / "dataset.json").exists():
-        sizes = {"train": data.train, "val": data.val, "test": data.test}
-        make_dataset(
-            experiment.world,
-            directory,
-            sizes=sizes,
-            steps=data.steps,
-            seed=data.seed,
-            workers=data.workers,
-            progress=progress,
-        )
+    made, lock = directory / "dataset.json", directory.with_name(f".{directory.name}.lock")
+    if not made.exists():
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):  # another training may be making the same
+            if not made.exists():
+                make_dataset(
+                    experiment.world,
+                    directory,
+                    sizes={"train": data.train, "val": data.val, "test": data.test},
+                    steps=data.steps,
+                    seed=data.seed,
+                    workers=data.workers,
+                    progress=progress,
+                )
+        lock.unlink(missing_ok=True)
     return Dataset(directory)
 
 

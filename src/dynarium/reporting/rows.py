@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Kind = Literal["model", "bound", "baseline"]
@@ -18,7 +18,10 @@ HIGHER_IS_BETTER = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One measured number. ``kind`` tells the model, a bound that sees the answer, and a trivial baseline apart."""
+    """One measured number. ``kind`` tells the model, a bound that sees the answer, and a trivial baseline apart.
+
+    ``interval`` holds the bounds of a 95 % interval that were measured with it (rows ``<metric>_low`` and ``<metric>_high``).
+    """
 
     method: str
     metric: str
@@ -27,6 +30,7 @@ class Record:
     standard_error: float
     n: int
     kind: Kind
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +89,7 @@ def record_of(row: Any) -> Record:
 def panels(rows: Iterable[Any]) -> list[Panel]:
     """Group rows by metric, and within it by the words of their condition (the kind of mask), as they come."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
-    for row in rows:
-        record = record_of(row)
+    for record in with_intervals(rows):
         texts = tuple((k, v) for k, v in sorted(record.condition.items()) if not _is_number(v))
         # Settings of different names (p, steps) are different questions even where the kind of mask is not said.
         numbers = tuple(sorted(k for k, v in record.condition.items() if _is_number(v)))
@@ -114,6 +117,27 @@ def words(name: str) -> str:
 def number(value: Any) -> str:
     """Write a setting: ``0.5``, ``3``, ``random``."""
     return f"{value:g}" if _is_number(value) else str(value)
+
+
+def with_intervals(rows: Iterable[Any]) -> list[Record]:
+    """Read rows; the bounds of an interval, rows of their own in the files, become part of their record."""
+    records = [record_of(row) for row in rows]
+
+    def key(record: Record, metric: str) -> tuple[str, str, str]:
+        return record.method, metric, str(sorted(record.condition.items()))
+
+    found = {key(record, record.metric): record.value for record in records}
+    bounds = {
+        at: (found[at[0], f"{at[1]}_low", at[2]], found[at[0], f"{at[1]}_high", at[2]])
+        for at in found
+        if (at[0], f"{at[1]}_low", at[2]) in found and (at[0], f"{at[1]}_high", at[2]) in found
+    }
+    folded = {(method, f"{metric}_{end}", at) for method, metric, at in bounds for end in ("low", "high")}
+    return [
+        replace(record, interval=bounds.get(key(record, record.metric)))
+        for record in records
+        if key(record, record.metric) not in folded
+    ]
 
 
 def _panel(records: list[Record]) -> Panel:

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from statistics import mean, median, stdev
 from typing import Any
 
-from dynarium.reporting.rows import Panel, Record, higher_is_better, is_ordered, number, panels, record_of, words
+from dynarium.reporting.rows import (
+    Panel,
+    Record,
+    higher_is_better,
+    is_ordered,
+    number,
+    panels,
+    record_of,
+    with_intervals,
+    words,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +124,7 @@ def comparison_table(task: str, recipes: Mapping[str, Sequence[Any]]) -> Table |
     Returns:
         The table; ``None`` where there is nothing to compare.
     """
-    records = {name: [r for r in map(record_of, rows) if "task" not in r.condition] for name, rows in recipes.items()}
+    records = {name: [r for r in with_intervals(rows) if "task" not in r.condition] for name, rows in recipes.items()}
     settings: dict[str, set[str]] = {}
     for record in (r for found in records.values() for r in found):
         settings.setdefault(record.metric, set()).add(str(sorted(record.condition.items())))
@@ -235,13 +245,14 @@ def _result_table(task: str, panel: Panel, over: str) -> Table:
     records = panel.points.values()
     digits = _decimals([r.value for r in records], [r.standard_error for r in records])
     emphasis = {setting: _verdict(panel, setting) for setting in panel.settings}
+    bracketed = over == "sequences" and any(r.interval for r in records)
     lines, before = [], None
     for method, kind in panel.methods.items():
         cells = [Cell(text=method)]
         for setting in panel.settings:
             record = panel.points.get((method, setting))
             best, mark = emphasis[setting].get(method, (False, "")) if kind == "model" else (False, "")
-            text = _with_error(record.value, record.standard_error, digits) if record else "–"
+            text = _measured(record, digits, bracketed) if record else "–"
             cells.append(Cell(text=text, best=best, mark=mark))
         tag = {"model": "", "bound": "bound", "baseline": "trivial"}[kind]
         lines.append(Line(cells=tuple(cells), tag=tag, rule=before is not None and before != kind))
@@ -252,7 +263,8 @@ def _result_table(task: str, panel: Panel, over: str) -> Table:
     arrow = "higher" if higher_is_better(panel.metric) else "lower"
     kinds = set(panel.methods.values())
     ordered = is_ordered(panel.metric)
-    notes = [f"Mean ± standard error over {spread}" + (f"; {arrow} is better." if ordered else ".")]
+    what = "Over {}, with 95 % intervals" if bracketed else "Mean ± standard error over {}"
+    notes = [what.format(spread) + (f"; {arrow} is better." if ordered else ".")]
     compared = ordered and {"model", "baseline"} <= kinds
     notes += ["Bold: the model's best, where it beats every trivial row."] if compared else []
     notes += ["A bound has seen what the others must infer, or is the data themselves."] if "bound" in kinds else []
@@ -311,6 +323,14 @@ def _decimals(values: Iterable[float], errors: Iterable[float] = ()) -> int:
 
 def _fixed(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+
+
+def _measured(record: Record, digits: int, bracketed: bool) -> str:
+    """Write a value with its interval, where there is one, or else with its standard error."""
+    if bracketed and record.interval and math.isfinite(record.value):
+        low, high = record.interval
+        return f"{_fixed(record.value, digits)} [{_fixed(low, digits)}, {_fixed(high, digits)}]"
+    return _with_error(record.value, record.standard_error, digits)
 
 
 def _with_error(value: float, error: float, digits: int) -> str:

@@ -5,31 +5,17 @@ it. All is in float64.
 """
 
 import functools
-import inspect
-import zlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import numba
 import numpy as np
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-LANES = 16
+from dynarium.ssm.tiles import LANES, tile
+
 CHUNK = 64
 """Steps that are brought side by side at a time; both tiles of them stay in the first cache."""
-_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
-_STAMP = f"{zlib.crc32(Path(__file__).read_bytes()):08x}"
-
-
-@functools.cache
-def _compiled(sweep: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a sweep under a name that changes with this file: the cache looks at nothing but a function's file and name."""
-    function = inspect.unwrap(sweep)
-    function.__qualname__ = f"{function.__name__}_{_STAMP}"
-    return numba.njit(**_OPTIONS)(function)
+_compiled = functools.cache(tile)
 
 
 def modal_answer(

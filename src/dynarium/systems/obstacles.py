@@ -116,11 +116,9 @@ class DotObstacles:
     def simulate(self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator) -> Trajectory:
         """Draw first positions and displacements and return ``steps`` states of each sequence."""
         room = self._room(parameters)
-        positions = [room.free_points(generator)]
+        first = room.free_points(generator)
         moves = self.walk.draw(random_directions(len(parameters), generator), steps, generator)
-        for t in range(steps - 1):
-            positions.append(room.moved(positions[-1], moves[:, t]))
-        return Trajectory(state=torch.stack(positions, 1), action=moves, parameter=parameters)
+        return Trajectory(state=room.walked(first, moves), action=moves, parameter=parameters)
 
     def transition(
         self, state: Float[Tensor, "b n"], action: Float[Tensor, "b a"], parameters: Float[Tensor, "b q"]

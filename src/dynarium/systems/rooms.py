@@ -92,6 +92,13 @@ class Room:
         free = self.inside(end) & ~self.crosses(start, end)
         return torch.where(free, point + move, point)
 
+    def walked(self, first: Float[Tensor, "b 2"], moves: Float[Tensor, "b t 2"]) -> Float[Tensor, "b t 2"]:
+        """Return the way of each point from its first place; the last displacement leads beyond it."""
+        way = [first]
+        for move in moves[:, :-1].unbind(1):
+            way.append(self.moved(way[-1], move))
+        return torch.stack(way, 1)
+
     def free_points(self, generator: torch.Generator) -> Float[Tensor, "b 2"]:
         """Draw a point for each sequence, uniform over the square without the boxes.
 

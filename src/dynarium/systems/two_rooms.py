@@ -117,10 +117,7 @@ class TwoRooms:
         if self.crossing and steps > 2:
             chosen = torch.rand(n, device=generator.device, generator=generator) < self.crossing
             first[chosen], moves[chosen] = self._crossing(parameters[chosen], steps, generator)
-        positions = [first]
-        for t in range(steps - 1):
-            positions.append(room.moved(positions[-1], moves[:, t]))
-        return Trajectory(state=torch.stack(positions, 1), action=moves, parameter=parameters)
+        return Trajectory(state=room.walked(first, moves), action=moves, parameter=parameters)
 
     def transition(
         self, state: Float[Tensor, "b n"], action: Float[Tensor, "b a"], parameters: Float[Tensor, "b q"]
@@ -176,10 +173,7 @@ class TwoRooms:
         when = torch.randint(1, steps - 1, (n, 1), **options)
         direction = uniform((-math.pi / 4, math.pi / 4), (n,), generator) + math.pi * torch.randint(2, (n,), **options)
         away, on = (self.walk.draw(angle, steps, generator) for angle in (direction + math.pi, direction))
-        room, positions = self._room(parameters), [parameters + torch.stack([x, y], -1)]
-        for t in range(steps - 1):
-            positions.append(room.moved(positions[-1], away[:, t]))
-        position = torch.stack(positions, 1)
+        position = self._room(parameters).walked(parameters + torch.stack([x, y], -1), away)
         free = (position[:, 1:] != position[:, :-1]).any(-1, keepdim=True)
         back = torch.where(free, -away[:, :-1], away[:, :-1])
         step = torch.arange(steps, device=generator.device) - when

@@ -80,7 +80,7 @@ def mlp_regressor(
         network = nn.Sequential(
             nn.Linear(x.shape[1], width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, y.shape[1])
         )
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     best, since, kept = float("inf"), 0, copy.deepcopy(network.state_dict())
     for step, rows in enumerate(_batches(len(inputs), batch_size, steps, generator), 1):
@@ -136,7 +136,7 @@ def sgd_regressor(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = nn.Linear(x.shape[1], y.shape[1], bias=False)
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
     for rows in _batches(len(inputs), batch_size, epochs * -(-len(inputs) // batch_size), generator):
         optimizer.zero_grad()
         with torch.enable_grad():
