@@ -147,7 +147,9 @@ def prepare_data(experiment: Experiment[Any, Any], progress: Callable[[int, int]
     data = experiment.data
     if experiment.world is None:
         if data.directory is None:
-            raise UserError("data.directory: expected a dataset, as this experiment names no world")
+            raise UserError(
+                f"--data: {experiment.name} names no world, so give the directory of a dataset, one that dynarium data import made"
+            )
         return Dataset(Path(data.directory))
     directory = Path(data.directory) if data.directory else default_directory(experiment)
     if not (directory / "dataset.json").exists():
