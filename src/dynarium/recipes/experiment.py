@@ -148,7 +148,7 @@ def prepare_data(experiment: Experiment[Any, Any], progress: Callable[[int, int]
     if experiment.world is None:
         if data.directory is None:
             raise UserError(
-                f"--data: {experiment.name} names no world, so give the directory of a dataset, one that dynarium data import made"
+                f"--data: {experiment.name} names no world; give the directory of a dataset, e.g. one of dynarium data import"
             )
         return Dataset(Path(data.directory))
     directory = Path(data.directory) if data.directory else default_directory(experiment)

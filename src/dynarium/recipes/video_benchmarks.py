@@ -79,7 +79,7 @@ def svg_fp_push(tier: Tier = "cpu") -> PushExperiment:
 
 
 def svg_deterministic_push(tier: Tier = "cpu") -> PushExperiment:
-    """The predictor without latents, with actions. Command: ``dynarium train svg-deterministic-push --then evaluate report``."""
+    """The predictor without latents, with actions. Command: ``dynarium train svg-deterministic-push``."""
     return push("svg-deterministic", tier)
 
 

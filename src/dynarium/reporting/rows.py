@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 Kind = Literal["model", "bound", "baseline"]
 
-BOUNDS = ("reconstruction", "data", "true-model", "true-dynamics", "fitted")
+BOUNDS = ("reconstruction", "posterior", "data", "true-model", "true-dynamics", "fitted")
 """Methods that see what the others must infer, or are the truth itself: bounds, never counted as the model's best."""
 
 HIGHER_IS_BETTER = frozenset(
