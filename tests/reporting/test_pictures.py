@@ -1,3 +1,4 @@
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dynarium.errors import UserError
-from dynarium.reporting.pictures import animation, contact_sheet, to_bytes
+from dynarium.reporting.pictures import animation, contact_sheet, framed, gif_bytes, to_bytes
 
 
 def test_contact_sheet_has_a_cell_for_each_frame_and_keeps_pixels(ball: np.ndarray, tmp_path: Path) -> None:
