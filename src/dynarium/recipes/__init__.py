@@ -112,7 +112,13 @@ PAPERS = Registry(
 )
 """Recipe -> the rows its paper printed, with the method, metric and condition names of our own rows."""
 
-STUDIES = Registry("study", {"jepa-slow-features": "dynarium.recipes.jepa_slow_features:JEPASlowFeatures"})
+STUDIES = Registry(
+    "study",
+    {
+        "jepa-slow-features": "dynarium.recipes.jepa_slow_features:JEPASlowFeatures",
+        "stochastic-bounces": "dynarium.recipes.stochastic_bounces:StochasticBounces",
+    },
+)
 """Studies: many experiments, one figure."""
 
 __all__ = [

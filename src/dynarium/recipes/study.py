@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from dynarium import config
 from dynarium.data.jobs import Backend, cluster, run_jobs
@@ -70,6 +70,11 @@ class Study(Protocol):
     @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics that are kept; the first one is drawn."""
+        ...
+
+    @property
+    def drawn(self) -> Literal["noise", "settings"]:
+        """What its points are shown as: errors against a level of noise, or rows over their numeric settings."""
         ...
 
     def conditions(self) -> Iterable[tuple[Mapping[str, str | float], Experiment[Any, Any]]]:

@@ -125,15 +125,8 @@ def _bair(name: str, actions: str, tier: Tier) -> VideoExperiment:
 
 def _model(name: str, tier: Tier, *, latent: int, beta: float, context: int) -> Any:
     """Return a model of the published sizes, or of the tier's."""
-    paper = tier == "paper"
-    return replace(
-        MODELS[name](),
-        width=WIDTHS[tier],
-        backbone="vgg" if paper else "dcgan",
-        latent=latent if paper else 10,
-        beta=Constant(value=beta),
-        context=context,
-    )
+    base = replace(MODELS[name](), width=WIDTHS[tier], beta=Constant(value=beta), context=context)
+    return replace(base, backbone="vgg", latent=latent) if tier == "paper" else base
 
 
 def _published(clips: int, **values: float) -> tuple[Row, ...]:
