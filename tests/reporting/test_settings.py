@@ -138,3 +138,11 @@ def test_titles_and_sweeps(panel: Panel) -> None:
     assert is_sweep(panel) and not is_sweep(panel, 4)
     row = {"method": "m", "metric": "x", "value": 1.0, "condition": {"word": "a"}}
     assert not is_sweep(panels([row, row | {"condition": {"word": "b"}}])[0])
+
+
+def test_decibels_have_no_zero() -> None:
+    rows = [{"method": "best", "metric": "psnr_mean", "condition": {"step": x}, "value": 15.0 - x} for x in (1, 2, 3)]
+    (decibels,) = panels(rows)
+    (plain,) = panels([row | {"metric": "ssim"} for row in rows])
+    drawn = [settings_picture(curves_of(p), p, task="forecast") for p in (decibels, plain)]
+    assert ">0<" not in re.sub(r">0\.?0*<", ">0<", drawn[0]) and ">0<" in re.sub(r">0\.?0*<", ">0<", drawn[1])

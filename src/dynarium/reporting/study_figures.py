@@ -25,16 +25,14 @@ def settings_figures(name: str, points: Points) -> tuple[list[Table], dict[str, 
     Bounds are left out. A number is the mean over the seeds of a method, its error that mean's standard error.
     """
     of = {str(point["of"]): [p for p in points if p["of"] == point["of"]] for point in points}
-    seeds = {label: len({p["seed"] for p in mine}) for label, mine in of.items()}
     rows, owner = merged_rows({label: pooled([{"rows": mine}]) for label, mine in of.items()}, {x: x for x in of})
     pictures = {}
     for panel in panels(rows):
         if is_sweep(panel):
-            file = "-".join([panel.metric, *map(str, panel.fixed.values())]) + ".svg"
-            pictures[file] = settings_picture(compared_curves(panel, owner, list(of), ()), panel, task=name)
-    return result_tables(name, rows, over="seeds" if max(seeds.values(), default=1) > 1 else "sequences"), {
-        file: svg for file, svg in pictures.items() if svg
-    }
+            svg = settings_picture(compared_curves(panel, owner, list(of), ()), panel, task=name)
+            pictures |= {"-".join([panel.metric, *map(str, panel.fixed.values())]) + ".svg": svg} if svg else {}
+    over = "seeds" if len({point["seed"] for point in points}) > 1 else "sequences"
+    return result_tables(name, rows, over=over), pictures
 
 
 FIGURES: dict[str, Callable[[str, Points], tuple[list[Table], dict[str, str]]]] = {
