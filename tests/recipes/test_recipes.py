@@ -113,7 +113,8 @@ def test_smoke(recipe, capsys):
     assert all(np.isfinite(row["value"]) for row in rows if row["n"])
     # The published rows name settings that the recipe's tasks really ask.
     asked = {(r["metric"], json.dumps(r["condition"], sort_keys=True)) for r in rows}
-    for paper in PAPERS[recipe] if recipe in PAPERS else ():  # noqa: SIM401
+    sized_otherwise = recipe.startswith(("svg-", "srvp-"))  # see test_svg.py
+    for paper in PAPERS[recipe] if recipe in PAPERS and not sized_otherwise else ():
         assert (paper.metric, json.dumps(paper.condition, sort_keys=True)) in asked
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from dynarium.cli import main
-from dynarium.recipes import RECIPES, experiment_of
+from dynarium.recipes import PAPERS, RECIPES, experiment_of, paper_of
 from dynarium.recipes.svg import CONTEXT, PREDICTED
 
 DIGITS = ("svg-lp-smmnist", "svg-fp-smmnist", "svg-deterministic-smmnist", "srvp-smmnist")
@@ -67,3 +67,14 @@ def test_every_recipe_has_all_tiers():
         widths = [experiment_of(name, tier=tier).model.width for tier in ("smoke", "cpu", "paper")]
         assert widths == [4, 16, 64], name
         assert RECIPES[name].__doc__
+
+
+def test_published_rows_are_answered_by_the_paper_tier_alone():
+    given = {"lpips", "fvd"}  # by the user's weights
+    for name in set(PAPERS) & {*DIGITS, *PUSH, *OWN}:
+        small, large = (experiment_of(name, tier=tier).tasks[0] for tier in ("cpu", "paper"))
+        for row in paper_of(name):
+            assert row.condition == {"horizon": large.horizon, "samples": large.samples}
+            assert row.condition != {"horizon": small.horizon, "samples": small.samples}
+            assert row.metric.removesuffix("_mean") in {*large.metrics, *given}
+            assert row.n == (large.sequences or experiment_of(name, tier="paper").data.test)

@@ -27,7 +27,7 @@ def test_a_picture_for_each_metric_and_world() -> None:
     assert "posterior" not in svg, "a bound"
     (table,) = tables
     assert [line.cells[0].text for line in table.rows] == ["lp", "fp", "black"]
-    assert table.rows[0].cells[1].text == "15.50 ± 0.50", "mean and standard error over two seeds"
+    assert table.rows[0].cells[1].text == "15.5 ± 0.5", "mean and standard error over two seeds"
     assert "seeds" in table.note
 
 

@@ -28,7 +28,7 @@ WORLDS = {"digits": digits, "push": push}
 ORDER = ("lp", "fp", "deterministic")
 """The claim: each is better than the next."""
 
-BEST, CRPS = ("best-of-N", "psnr_mean"), ("samples", "crps")
+BEST, CRPS = ("best-of-N", "psnr_mean"), ("ensemble", "crps_mean")
 """Method and metric of the rows that decide."""
 
 CLEAR = 2.0
@@ -72,7 +72,7 @@ class StochasticBounces:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics that are kept."""
-        return ("psnr", "psnr_mean", "ssim", "ssim_mean", "crps")
+        return ("psnr", "psnr_mean", "ssim", "ssim_mean", "crps", "crps_mean", "crps_skill", "diversity_mean")
 
     @property
     def drawn(self) -> Literal["settings"]:

@@ -180,10 +180,11 @@ def run_cell(
         run = train(experiment, runs=runs, resume=find_run(experiment, runs), quiet=quiet)
     except RunError as error:
         return str(file), str(error)
-    start, rows = time.time(), []
+    start, rows, protocols = time.time(), [], {}
     for task in experiment.tasks:
         result = task.run(run.model, run.dataset)
         run.files.write_result(result, dataset=str(run.dataset.directory), split=task.split, checkpoint=run.checkpoint)
+        protocols |= {result.task: dict(result.protocol)} if result.protocol else {}
         rows += [asdict(row) | {"task": result.task} for row in result.rows if not metrics or row.metric in metrics]
     trained, curves = run.files.read_environment(), run.files.read_metrics()
     record = {
@@ -199,6 +200,7 @@ def run_cell(
         "training_seconds": curves[-1]["seconds"],
         "evaluation_seconds": round(time.time() - start, 1),
         **({"validation": _last(curves, "val")} if metrics else {}),
+        **({"protocol": protocols} if protocols else {}),
         "rows": rows,
         "paper": [asdict(row) | {"standard_error": None} for row in cell.paper],
     }

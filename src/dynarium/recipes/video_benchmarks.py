@@ -18,16 +18,14 @@ Tiers: ``cpu``, the default: DCGAN of 16 channels, 10 latents, batches of 16, 3,
 best of 100 on 256 sequences. An interrupted run goes on with ``dynarium train --resume``.
 """
 
-import math
 from dataclasses import replace
 from typing import Any
 
 from dynarium.models import MODELS
 from dynarium.objectives.schedules import Constant
 from dynarium.recipes.experiment import DataConfig, Experiment
-from dynarium.recipes.svg import WIDTHS, Tier, forecast, training
+from dynarium.recipes.svg import WIDTHS, Tier, forecast, training, video_table
 from dynarium.systems.robot_push import RobotPush, robot_push
-from dynarium.types import Row
 
 VideoExperiment = Experiment[Any, None]
 PushExperiment = Experiment[Any, RobotPush]
@@ -129,19 +127,8 @@ def _model(name: str, tier: Tier, *, latent: int, beta: float, context: int) -> 
     return replace(base, backbone="vgg", latent=latent) if tier == "paper" else base
 
 
-def _published(clips: int, **values: float) -> tuple[Row, ...]:
-    """Return rows of the tables of Franceschi et al. (2020): the best of 100 samples by each metric.
+KTH = video_table(30, 1000, psnr=28.06, ssim_finn=0.8438, lpips=0.0923, fvd=377)
+"""SVG-LP on KTH in the table of Franceschi et al. (2020): 64 x 64, 10 frames given."""
 
-    Their SSIM has a Gaussian window of 11 x 11 and a range of 1: ours by the name ``ssim_finn``.
-    """
-    return tuple(
-        Row(method="best-of-100", metric=metric, condition={}, value=value, standard_error=math.nan, n=clips)
-        for metric, value in values.items()
-    )
-
-
-KTH = _published(1000, psnr_mean=28.06, ssim_finn_mean=0.8438)
-"""SVG-LP in the table of Franceschi et al. (2020, arXiv:2002.09219) on KTH: 64 x 64, 10 frames given, 30 predicted."""
-
-BAIR = _published(256, psnr_mean=18.95, ssim_finn_mean=0.8058)
-"""SVG-LP in the table of Franceschi et al. (2020, arXiv:2002.09219) on BAIR: 64 x 64, 2 frames given, 28 predicted."""
+BAIR = video_table(28, 256, psnr=18.95, ssim_finn=0.8058, lpips=0.0609, fvd=255)
+"""SVG-LP on BAIR in the table of Franceschi et al. (2020): 64 x 64, 2 frames given, no actions."""

@@ -27,7 +27,11 @@ PHRASES = {
 }
 """How the words of a setting, or the last word of a metric, read in a title."""
 
-AXES = {"p": "share of frames missing, p", "steps": "frames missing in a row"}
+AXES = {
+    "p": "share of frames missing, p",
+    "steps": "frames missing in a row",
+    "offset": "steps since a bounce by chance",
+}
 """How the name of a setting reads below its axis."""
 
 DECIBELS = "psnr"
@@ -233,6 +237,8 @@ def _drawing(curves: Sequence[Curve], panel: Panel) -> tuple[list[Html], float, 
             left,
         )
     ]
+    if min(x) < 0 < max(x):  # before and after something that happens at 0
+        parts.append(tag("line", x1=horizontal(0), y1=TOP, x2=horizontal(0), y2=height - BELOW, class_="axis"))
     ends = [(horizontal(points[-1][0]), vertical(points[-1][1])) for _, points in shown]
     # Where lines end in one point, their labels stand in the order in which the lines come.
     middles = [vertical(sum(p[1] for p in points) / len(points)) for _, points in shown]

@@ -10,6 +10,7 @@ from dynarium.reporting.runs import RunRecord
 from dynarium.reporting.tables import result_tables
 
 VERBS = {"smooth": "the smoother", "filter": "the filter", "generate": "the generation", "generated": "the generation"}
+VERBS |= {"best-of-N": "the best of N samples", "mean": "the mean"}
 
 
 def head(run: RunRecord) -> Html:
