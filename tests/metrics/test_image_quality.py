@@ -114,14 +114,13 @@ def test_psnr_is_that_of_each_channel_averaged():
 
 
 def test_a_black_frame_scores_high_among_moving_digits():
-    # On moving digits of 28 px, 5 frames given, a black frame scores an SSIM of 0.72, 0.735 and 0.675 by the three
-    # definitions, and so beats a copy of the last frame from the second step on. Drawn digits fill about as many pixels.
+    # Most of such a frame is black: SSIM is to be read against this floor, which a copy of the last frame soon falls below.
     world, g = WORLDS["moving-digits"](), torch.Generator().manual_seed(0)
     trajectory = world.simulate(world.sample_parameters(24, g), 12, g)
     video = world.render(trajectory).float() / 255
     truth, last = video[:, 5:], video[:, 4:5].expand(-1, 7, -1, -1, -1)
     floors = {variant: float(ssim(torch.zeros_like(truth), truth, variant).mean()) for variant in ORIGINALS}
-    assert 0.66 < floors["ssim_finn"] < floors["ssim"] < floors["ssim_svg"] < 0.76
+    assert 0.66 < floors["ssim_finn"] < floors["ssim"] < floors["ssim_svg"] < 0.78
     copied = ssim(last, truth).mean(0)
     assert float(copied[0]) > floors["ssim"] > float(copied[3:].max())
     assert 12 < float(psnr(torch.zeros_like(truth), truth).mean()) < 14.5
