@@ -27,7 +27,7 @@ class RandomVideoFeatures(nn.Module):
     Args:
         channels: Channels of a frame.
         seed: Seed of the weights.
-        width: Channels of the last stage; half as many features.
+        width: Channels of the last stage; there are twice as many features.
     """
 
     def __init__(self, channels: int, seed: int = 0, width: int = 32) -> None:
