@@ -23,9 +23,7 @@ def mean_difference(samples: Float[Tensor, "s *b"]) -> Float[Tensor, "*b"]:
     return _sorted(samples.movedim(0, -1)) @ weights
 
 
-def crps(
-    samples: Float[Tensor, "s *b"], truth: Float[Tensor, "*b"]
-) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
+def crps(samples: Float[Tensor, "s *b"], truth: Float[Tensor, "*b"]) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
     """Return the continuous ranked probability score of every number, and the samples' mean difference that it contains.
 
     ``mean_i |x_i - y| - sum_ij |x_i - x_j| / (2 s (s - 1))``: the fair estimator, whose expectation does not depend on the

@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -21,12 +21,13 @@ from dynarium.nn.video_features import I3D, RandomVideoFeatures
 from dynarium.nn.weight_files import file_hash
 from dynarium.tasks.baselines import background, hold_last, mean_image, where_any
 from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, known_steps, need
-from dynarium.tasks.video_scores import HIGHER, Metric, Scorer, chosen, ensemble_scores, found_in
+from dynarium.tasks.video_scores import HIGHER, Extreme, Metric, Scorer, ensemble_scores, found_in, merits
 from dynarium.types import Result, Row, SequenceBatch
 
 BYTES_AT_ONCE = 1 << 28
 """Size of the forecasts that are held at a time; more samples are drawn and scored in several parts."""
 SHOWN_SAMPLES = 3
+TRIVIAL = ("black", "copy-last", "mean-image")
 
 Features = dict[str, Callable[[Tensor], Tensor]]
 
@@ -120,16 +121,14 @@ class ForecastVideo:
         device = device_of(model)
         scorer = Scorer(self.metrics, self._lpips(device))
         features, weights = self._features(dataset, device)
-        trivial = {"black": torch.zeros(()), "mean-image": mean_image(dataset).to(device)}
-        blank = background(dataset).to(device)
         session = _Session(
             task=self,
             model=model,
             horizon=horizon,
             scorer=scorer,
             features=features,
-            blank=blank,
-            trivial=trivial,
+            blank=background(dataset).to(device),
+            average=mean_image(dataset).to(device),
             precision=self._precision(device),
             generator=torch.Generator(device).manual_seed(self.seed),
         )
@@ -203,7 +202,7 @@ class _Session:
     scorer: Scorer
     features: Features
     blank: Tensor
-    trivial: dict[str, Tensor]
+    average: Tensor
     precision: str
     generator: torch.Generator
     samples: int = 0
@@ -223,19 +222,14 @@ class _Session:
         seen, scored = known[:, : self.task.context], known[:, self.task.context :].cpu()
         whole = known.all(1)
         first = not self.samples
-        shown = self.task.shown if first else 0
-
-        drawn = self._draw(given, rest.action, truth, scored, shown)
+        drawn = self._draw(given, rest.action, truth, scored)
         condition = {"samples": self.samples}
-        for metric, scores in drawn.scores.items():
-            best, worst = chosen(scores, scored, metric in HIGHER)
-            each = torch.arange(scores.shape[1])
-            for method, values in (
-                ("best-of-N", scores[best, each]),
-                ("mean", scores.mean(0)),
-                ("worst", scores[worst, each]),
-            ):
-                self._add(method, metric, values, scored, condition)
+        for metric, parts in drawn.scores.items():
+            scores, each = torch.cat(parts), torch.arange(len(truth))
+            merit = merits(scores, scored, metric in HIGHER)
+            self._add("best-of-N", metric, scores[merit.argmax(0), each], scored, condition)
+            self._add("mean", metric, scores.mean(0), scored, condition)
+            self._add("worst", metric, scores[merit.argmin(0), each], scored, condition)
         self._add("ensemble", "crps", drawn.crps, scored, condition)
         self._add("ensemble", "diversity", drawn.spread, scored, condition)
         self.crps.setdefault("ensemble", []).append(torch.where(scored, drawn.crps, 0.0).sum(1))
@@ -247,8 +241,11 @@ class _Session:
                 frames = self.model.reconstruct(batch)
             answers["posterior"] = frames[:, self.task.context :].float().clamp(0, 1)
         last = where_any(seen, hold_last(before.cpu(), seen.cpu())[:, -1:].to(before), self.blank)
-        trivial = {name: frame.expand_as(truth) for name, frame in self.trivial.items()}
-        trivial = {"black": trivial["black"], "copy-last": last.expand_as(truth), "mean-image": trivial["mean-image"]}
+        trivial = {
+            "black": torch.zeros_like(truth),
+            "copy-last": last.expand_as(truth),
+            "mean-image": self.average.expand_as(truth),
+        }
         for method, frames in (answers | trivial).items():
             for metric, scores in self.scorer(frames[None], truth).items():
                 self._add(method, metric, scores[0], scored, condition, baseline=method in trivial)
@@ -260,67 +257,58 @@ class _Session:
         self._keep_features("truth", video[whole])
 
         if first:
-            films = {"truth": truth, **answers, "best": drawn.best, "worst": drawn.worst}
+            films = {"truth": truth, **answers}
+            films |= {k: x.video for k, x in (("best", drawn.best), ("worst", drawn.worst)) if x.video is not None}
             films |= {f"sample-{i + 1}": sample for i, sample in enumerate(drawn.first)}
-            n = min(shown, len(truth))
+            n = min(self.task.shown, len(truth))
             self.examples = {f"video/{k}": torch.cat([before[:n], x[:n]], 1).cpu() for k, x in films.items()}
             self.examples["context"] = torch.tensor(self.task.context)
 
-    def _draw(
-        self, given: SequenceBatch, action: Tensor | None, truth: Tensor, scored: Tensor, shown: int
-    ) -> "_Drawn":
+    def _draw(self, given: SequenceBatch, action: Tensor | None, truth: Tensor, scored: Tensor) -> "_Drawn":
         """Draw all samples of a batch, part by part, and keep of each part no more than its scores."""
         options: dict[str, Any] = {} if self.task.temperature == 1 else {"temperature": self.task.temperature}
-        wanted = self.samples or self.task.samples
-        most = max(1, BYTES_AT_ONCE // (4 * truth.numel()))
-        parts = -(-wanted // most)
-        sizes = [wanted // parts + (k < wanted % parts) for k in range(parts)]
-        scores: list[dict[Metric, Tensor]] = []
-        score, spread = (torch.zeros(truth.shape[:2]) for _ in range(2))
-        kept: list[Tensor] = []
-        best = worst = truth[:shown]
-        extremes = torch.full((2, len(best)), -torch.inf)
-        leading: Metric = self.task.metrics[0]
-        for size in sizes:
+        leading, first, shown = self.task.metrics[0], not self.samples, self.task.shown
+        drawn = _Drawn(torch.zeros(truth.shape[:2]), torch.zeros(truth.shape[:2]))
+        wanted, parts = self.samples or self.task.samples, []
+        while sum(map(len, parts)) < wanted:
+            left = wanted - sum(map(len, parts))
+            # At least two of the ensemble in every part, of equal sizes.
+            size = -(-left // -(-left // max(4, BYTES_AT_ONCE // (4 * truth.numel()))))
             with self._autocast(truth.device):
                 frames = self.model.forecast(
                     given, self.horizon, action=action, samples=size, generator=self.generator, **options
-                )
-            frames = frames.float()
-            if not self.samples and all(torch.equal(frame, frames[0]) for frame in frames[1:]) and size > 1:
-                self.samples, wanted, frames = 1, 1, frames[:1]  # the model knows one future only
-            frames = frames if bool(((frames >= 0) & (frames <= 1)).all()) else frames.clamp(0, 1)
-            scores.append(self.scorer(frames, truth))
-            part_score, part_spread = ensemble_scores(frames, truth)
-            share = len(frames) / wanted
-            score, spread = score + share * part_score, spread + share * part_spread
-            kept += [frame.clone() for frame in frames[: SHOWN_SAMPLES - len(kept)]]
-            if shown:
-                found = scores[-1][leading][:, :shown]
-                for row, index in enumerate(chosen(found, scored[:shown], leading in HIGHER)):
-                    each = torch.arange(len(index))
-                    merit = torch.where(scored[:shown], found[index, each], 0.0).sum(1)
-                    merit = merit if (leading in HIGHER) == (row == 0) else -merit
-                    better = (merit > extremes[row]).to(truth.device)[:, None, None, None, None]
-                    extremes[row] = torch.maximum(extremes[row], merit)
-                    picked = frames[index.to(truth.device), each.to(truth.device)]
-                    best, worst = (
-                        (torch.where(better, picked, best), worst)
-                        if row == 0
-                        else (best, torch.where(better, picked, worst))
-                    )
+                ).float()
+            if first and size > 1 and not parts and all(torch.equal(frame, frames[0]) for frame in frames[1:]):
+                wanted, frames = 1, frames[:1]  # the model knows one future only
+            if bool((frames.amax() > 1) | (frames.amin() < 0)):
+                frames = frames.clamp(0, 1)
+            scores = self.scorer(frames, truth)
+            parts.append(scores[leading])
+            for metric, values in scores.items():
+                drawn.scores.setdefault(metric, []).append(values)
+            crps, spread = ensemble_scores(frames, truth)
+            drawn.crps += len(frames) / wanted * crps
+            drawn.spread += len(frames) / wanted * spread
+            drawn.first += [frame.clone() for frame in frames[: SHOWN_SAMPLES - len(drawn.first)]]
+            if first and shown:
+                merit = merits(scores[leading][:, :shown], scored[:shown], leading in HIGHER)
+                drawn.best.see(merit, frames[:, :shown])
+                drawn.worst.see(merit, frames[:, :shown])
             del frames
-            if wanted == 1:
-                break
         self.samples = wanted
-        joined = {metric: torch.cat([part[metric] for part in scores]) for metric in self.task.metrics}
-        return _Drawn(joined, score, spread, kept, best, worst)
+        return drawn
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def _add(
-        self, method: str, metric: str, values: Tensor, scored: Tensor, condition: dict[str, Any], baseline: bool = False
+        self,
+        method: str,
+        metric: str,
+        values: Tensor,
+        scored: Tensor,
+        condition: dict[str, Any],
+        baseline: bool = False,
     ) -> None:
         for step in range(self.horizon):
             one = slice(step, step + 1)
@@ -348,7 +336,7 @@ class _Session:
         condition: dict[str, Any] = {"horizon": self.horizon, "samples": self.samples}
         rows = list(self.tally.rows())
         ours = torch.cat(self.crps["ensemble"])
-        for method in self.trivial | {"copy-last": self.blank}:
+        for method in TRIVIAL:
             theirs = torch.cat(self.crps[method])
             ratio, error, n = ratio_estimate(ours, theirs)
             rows.append(
@@ -373,19 +361,19 @@ class _Session:
                     value=frechet_distance(found, true),
                     standard_error=math.nan,
                     n=len(found),
-                    baseline=method in ("black", "copy-last", "mean-image"),
+                    baseline=method in TRIVIAL,
                 )
             )
         return tuple(rows)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Drawn:
     """What is kept of the samples of a batch."""
 
-    scores: dict[Metric, Float[Tensor, "s b t"]]
     crps: Float[Tensor, "b t"]
     spread: Float[Tensor, "b t"]
-    first: list[Tensor]
-    best: Tensor
-    worst: Tensor
+    scores: dict[Metric, list[Float[Tensor, "s b t"]]] = field(default_factory=dict)
+    first: list[Tensor] = field(default_factory=list)
+    best: Extreme = field(default_factory=lambda: Extreme(1))
+    worst: Extreme = field(default_factory=lambda: Extreme(-1))

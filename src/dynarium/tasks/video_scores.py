@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dynarium.metrics.frames import squared_error
@@ -93,16 +93,36 @@ def ensemble_scores(
     return score, spread
 
 
-def chosen(
-    scores: Float[Tensor, "s b t"], counted: Bool[Tensor, "b t"], higher: bool
-) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
-    """Return the best and the worst sample of every sequence by the average over the steps that count.
+def merits(scores: Float[Tensor, "s b t"], counted: Bool[Tensor, "b t"], higher: bool) -> Float[Tensor, "s b"]:
+    """Return the average of each sample's scores over the steps that count, its sign such that more is better.
 
     A sample that scored something that is not a number is the worst.
     """
     average = torch.where(counted, scores, 0.0).sum(2) / counted.sum(1).clamp(min=1)
-    merit = (average if higher else -average).nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    return merit.argmax(0), merit.argmin(0)
+    return (average if higher else -average).nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+
+
+@dataclass
+class Extreme:
+    """The video of the most extreme merit that was seen of each sequence, whichever part of the samples it came in.
+
+    Attributes:
+        sign: 1: the best, -1: the worst.
+    """
+
+    sign: int
+    merit: Float[Tensor, " b"] | None = None
+    video: Float[Tensor, "b t c h w"] | None = None
+
+    def see(self, merit: Float[Tensor, "s b"], samples: Float[Tensor, "s b t c h w"]) -> None:
+        """Take the most extreme of these samples where they exceed what is held."""
+        value, index = (self.sign * merit).max(0)
+        video = samples[index.to(samples.device), torch.arange(len(index), device=samples.device)]
+        if self.merit is None or self.video is None:
+            self.merit, self.video = value, video
+        else:
+            better = (value > self.merit).to(samples.device)[:, None, None, None, None]
+            self.merit, self.video = torch.maximum(self.merit, value), torch.where(better, video, self.video)
 
 
 def found_in(values: Mapping[str, Any], name: str) -> Any:
