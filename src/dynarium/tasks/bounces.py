@@ -12,7 +12,7 @@ from dynarium.data import Dataset
 from dynarium.errors import UserError
 from dynarium.metrics.frames import squared_error
 from dynarium.metrics.roc import clustered_auc
-from dynarium.models.capabilities import ForeseesChance, Forecasts
+from dynarium.models.capabilities import Forecasts, ForeseesChance
 from dynarium.objectives.gaussians import gaussian_kl
 from dynarium.tasks.baselines import hold_last
 from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, known_steps, need
@@ -82,9 +82,7 @@ class Bounces:
         device, tally, start = device_of(model), Tally(), 0
         believed: dict[str, list[Tensor]] = {}
         events: list[tuple[Tensor, Tensor]] = []
-        for batch in evaluation_batches(
-            dataset, self.split, self.sequences, self.batch_size, needs=("video", FIELD)
-        ):
+        for batch in evaluation_batches(dataset, self.split, self.sequences, self.batch_size, needs=("video", FIELD)):
             read = dataset.read(self.split, range(start, start + len(batch)), fields=[FIELD])[FIELD]
             bounce = torch.from_numpy(read).reshape(len(batch), -1).bool()
             start += len(batch)
@@ -191,7 +189,9 @@ def _nearness(dataset: Dataset, batch: SequenceBatch) -> Float[Tensor, "b t"] | 
     spec = dataset.schema.fields.get("state")
     if spec is None or batch.state is None:
         return None
-    places = [i for i, name in enumerate(spec.names) if name[:1] in ("x", "y") and name[1:2] in (" ", "", *"0123456789")]
+    places = [
+        i for i, name in enumerate(spec.names) if name[:1] in ("x", "y") and name[1:2] in (" ", "", *"0123456789")
+    ]
     if not places or not {"min", "max"} <= spec.statistics.keys():
         return None
     low, high = (torch.tensor(spec.statistics[key], dtype=torch.float64)[places] for key in ("min", "max"))

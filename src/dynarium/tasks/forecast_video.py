@@ -43,8 +43,8 @@ class ForecastVideo:
     ``<metric>_mean``, one over the horizon. The best of N looks at the answer, and grows with N; so there are also
 
     - ``ensemble`` rows: ``crps``, the continuous ranked probability score of a pixel given all samples (of a trivial
-      answer the absolute error), ``crps_skill``, the share of a trivial answer's CRPS that is saved, and ``diversity``, the mean
-      absolute difference of a pixel between two samples;
+      answer the absolute error), ``crps_skill``, the share of a trivial answer's CRPS that is saved, and ``diversity``,
+      the mean absolute difference of a pixel between two samples;
     - ``frechet_random_features`` and, with a network for it, ``fvd``: the Frechet distance between whole videos, context
       included, forecast once for each sequence (``sample``), and the true ones. ``data`` is what as many training sequences
       score. The first is no FVD: see ``nn/video_features.py``.
