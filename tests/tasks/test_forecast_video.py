@@ -1,7 +1,9 @@
 """Video forecasting: what is chosen, what is averaged, what is recorded, and how little is held."""
 
+import hashlib
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from dynarium.data import Dataset, write_arrays
 from dynarium.errors import UserError
 from dynarium.metrics.image_quality import psnr, ssim
 from dynarium.metrics.probabilistic import crps
+from dynarium.nn.perceptual import CHANNELS, alexnet_features
 from dynarium.tasks import TASKS, forecast_video
 from dynarium.tasks.forecast_video import ForecastVideo
 from dynarium.training import RunDirectory
@@ -149,6 +152,34 @@ def test_steps_that_are_missing_are_not_scored(dataset, tmp_path):
     rows = rows_of(result)
     assert rows["best-of-N", "psnr", 2].n == 6 and rows["best-of-N", "psnr", 3].n == 5
     assert rows["sample", "frechet_random_features", None].n == 5
+
+
+class Extremes(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x.amax((2, 3, 4)), x.mean((2, 3, 4))], 1)
+
+
+def test_networks_that_a_user_brings(tmp_path):
+    video = np.random.default_rng(0).integers(0, 255, (4, 10, 1, 32, 32), dtype=np.uint8)
+    write_arrays(tmp_path / "d", {"test": {"video": video}})
+    weights = {f"features.{key}": value for key, value in alexnet_features().state_dict().items()}
+    heads = {f"lin{k}.model.1.weight": torch.rand(1, c, 1, 1) for k, c in enumerate(CHANNELS["alex"])}
+    torch.save(weights, tmp_path / "alex.pth")
+    torch.save(heads, tmp_path / "heads.pth")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(Extremes()), tmp_path / "i3d.pt")
+    files = {"lpips_backbone": "alex.pth", "lpips_heads": "heads.pth", "fvd_network": "i3d.pt"}
+    task = ForecastVideo(
+        context=7, samples=3, metrics=("lpips",), **{key: str(tmp_path / name) for key, name in files.items()}
+    )
+    result = task.run(Noisy(), Dataset(tmp_path / "d"))
+    rows = rows_of(result)
+    assert 0 < rows["best-of-N", "lpips_mean", None].value < rows["worst", "lpips_mean", None].value
+    assert rows["sample", "fvd", None].value > rows["posterior", "fvd", None].value >= 0
+    for key, name in files.items():
+        assert result.protocol["weights"][key] == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    assert result.protocol["metrics"]["lpips"]["network"] == "alex"
 
 
 class Warm(Noisy):

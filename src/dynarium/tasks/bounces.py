@@ -1,4 +1,4 @@
-"""Does a learned prior know when chance strikes? What a model believes, step by step, around bounces that nobody can foretell."""
+"""Does a learned prior know when chance strikes? What a model believes, step by step, around bounces that none can foretell."""
 
 import math
 from dataclasses import dataclass

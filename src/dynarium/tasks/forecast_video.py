@@ -118,7 +118,8 @@ class ForecastVideo:
             )
         if self.temperature != 1 and "temperature" not in inspect.signature(model.forecast).parameters:
             raise UserError(f"forecast-video.temperature: {type(model).__name__} has none, so 1 is wanted")
-        device = device_of(model)
+        device, clips = device_of(model), 0
+        batches = evaluation_batches(dataset, self.split, self.sequences, self.batch_size)
         scorer = Scorer(self.metrics, self._lpips(device))
         features, weights = self._features(dataset, device)
         session = _Session(
@@ -132,8 +133,7 @@ class ForecastVideo:
             precision=self._precision(device),
             generator=torch.Generator(device).manual_seed(self.seed),
         )
-        clips = 0
-        for batch in evaluation_batches(dataset, self.split, self.sequences, self.batch_size):
+        for batch in batches:
             session.ask(batch.to(device))
             clips += len(batch)
         session.compare_data(dataset, clips)
@@ -156,6 +156,7 @@ class ForecastVideo:
                 "content_hash": dataset.schema.content_hash,
                 "glyphs": found_in(dataset.schema.generator, "glyphs"),
             },
+            "uncertainty": "standard error of the mean over clips",
             "weights": weights,
             "seed": self.seed,
         }
@@ -181,8 +182,7 @@ class ForecastVideo:
 
     def _features(self, dataset: Dataset, device: torch.device) -> tuple[Features, dict[str, str]]:
         """Return the features that distances are taken of, and the hashes of all files of weights."""
-        channels = dataset.shapes.get("video", (0, 1))[1]
-        features: Features = {"frechet_random_features": RandomVideoFeatures(channels).to(device)}
+        features: Features = {"frechet_random_features": RandomVideoFeatures(dataset.shapes["video"][1]).to(device)}
         hashes = {}
         if self.fvd_network is not None:
             i3d = I3D(self.fvd_network, device)
@@ -209,7 +209,6 @@ class _Session:
     tally: Tally = field(default_factory=Tally)
     vectors: dict[tuple[str, str], list[Tensor]] = field(default_factory=dict)
     crps: dict[str, list[Tensor]] = field(default_factory=dict)
-    extra: list[Row] = field(default_factory=list)
     examples: dict[str, Tensor] = field(default_factory=dict)
 
     def ask(self, batch: SequenceBatch) -> None:
@@ -319,7 +318,7 @@ class _Session:
 
     def _keep_features(self, method: str, videos: Tensor) -> None:
         for metric, feature in self.features.items():
-            for video in videos.split(8):
+            for video in videos.split(8) if len(videos) else ():
                 self.vectors.setdefault((metric, method), []).append(feature(video).cpu())
 
     def compare_data(self, dataset: Dataset, clips: int) -> None:
@@ -350,7 +349,7 @@ class _Session:
                 )
             )
         for (metric, method), parts in self.vectors.items():
-            found, true = torch.cat(parts), torch.cat(self.vectors[metric, "truth"])
+            found, true = torch.cat(parts), torch.cat(self.vectors.get((metric, "truth"), parts))
             if method == "truth" or min(len(found), len(true)) < 2:
                 continue
             rows.append(
