@@ -60,11 +60,9 @@ def training(tier: Tier, epochs: int = 300, rate: float = 2e-3) -> TrainingConfi
 
 def forecast(tier: Tier, context: int, horizon: int | None) -> ForecastVideo:
     """Return the question of the literature, best of 100 on 256 sequences by every definition of SSIM, or a smaller one."""
-    if tier == "paper":
-        metrics = ("psnr", "ssim", "ssim_svg", "ssim_finn")
-        return ForecastVideo(context=context, horizon=horizon, metrics=metrics, samples=100, sequences=256)
-    samples, sequences = {"smoke": (2, 4), "cpu": (20, 64)}[tier]
-    return ForecastVideo(context=context, horizon=horizon, samples=samples, sequences=sequences)
+    samples, sequences = {"smoke": (2, 4), "cpu": (20, 64), "paper": (100, 256)}[tier]
+    question = ForecastVideo(context=context, horizon=horizon, samples=samples, sequences=sequences)
+    return replace(question, metrics=("psnr", "ssim", "ssim_svg", "ssim_finn")) if tier == "paper" else question
 
 
 def digits(model: str, tier: Tier) -> DigitsExperiment:
