@@ -97,7 +97,7 @@ def run_rows(run: RunRecord, task: str) -> list[dict[str, Any]]:
 
 
 def _headline_panel(run: RunRecord) -> tuple[str, Panel, tuple[Any, ...]] | None:
-    """Choose: the PSNR of video; else of the first task the metric on missing frames under a random mask, at p nearest to .5."""
+    """Choose: the PSNR of video; else of the first task the metric on frames missing at random, at p nearest to .5."""
     candidates = [(record.task, panel) for record in run.tasks for panel in panels(record.rows)]
     candidates.sort(
         key=lambda c: (
