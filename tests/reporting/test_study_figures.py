@@ -13,7 +13,7 @@ def points() -> list[dict[str, object]]:
         for seed in (0, 1):
             for method, value, baseline in (("best", level, False), ("black", 13.0, True), ("posterior", 20.0, False)):
                 for step in (1, 2, 3):
-                    condition = {"world": "digits", "step": step}
+                    condition = {"world": "digits", "step": step, "samples": 20 if of == "lp" else 1}
                     row = {"method": method, "metric": "psnr", "condition": condition, "baseline": baseline, "n": 8}
                     found.append(row | {"value": value + seed - step, "standard_error": 0.1, "of": of, "seed": seed})
     return found

@@ -43,8 +43,8 @@ WIDTHS = {"smoke": 4, "cpu": 16, "paper": 64}
 
 def training(tier: Tier, epochs: int = 300, rate: float = 2e-3) -> TrainingConfig:
     """Return the published schedule (Adam with a constant rate, batches of 100, epochs of 600), or one as short as the tier."""
-    steps = {"smoke": 20, "cpu": 3000, "paper": 600 * epochs}[tier]
-    pace = {"smoke": 10, "cpu": 500, "paper": 600}[tier]
+    steps = {"smoke": 4, "cpu": 3000, "paper": 600 * epochs}[tier]
+    pace = {"smoke": 2, "cpu": 500, "paper": 600}[tier]
     paper = tier == "paper"
     return TrainingConfig(
         steps=steps,

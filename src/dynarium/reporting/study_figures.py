@@ -30,7 +30,8 @@ def settings_figures(name: str, points: Points) -> tuple[list[Table], dict[str, 
     for panel in panels(rows):
         if is_sweep(panel):
             svg = settings_picture(compared_curves(panel, owner, list(of), ()), panel, task=name)
-            pictures |= {"-".join([panel.metric, *map(str, panel.fixed.values())]) + ".svg": svg} if svg else {}
+            where = [value for value in panel.fixed.values() if isinstance(value, str)]
+            pictures |= {"-".join([panel.metric, *where]) + ".svg": svg} if svg else {}
     over = "seeds" if len({point["seed"] for point in points}) > 1 else "sequences"
     return result_tables(name, rows, over=over), pictures
 
