@@ -133,7 +133,7 @@ def video_table(horizon: int, clips: int, *, fvd: float | None = None, **values:
     """
     named = {("best-of-N", f"{metric}_mean"): value for metric, value in values.items()}
     named |= {} if fvd is None else {("sample", "fvd"): fvd}
-    protocol = {"horizon": horizon, "samples": 100}
+    protocol: dict[str, str | float | int] = {"horizon": horizon, "samples": 100}
     return tuple(
         Row(method=method, metric=metric, condition=protocol, value=value, standard_error=math.nan, n=clips)
         for (method, metric), value in named.items()
