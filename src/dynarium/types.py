@@ -4,7 +4,9 @@ Dimension names in shape annotations, everywhere: ``b`` batch, ``t`` time, ``c h
 ``p`` observation, ``a`` action, ``k`` mode or mixture component, ``d`` width.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -124,8 +126,10 @@ class Result:
         task: Name of the task.
         rows: Measured numbers, trivial baselines included.
         examples: A few sequences for pictures, by name: film strips ``video/<name>`` [b, t, c, h, w] in [0, 1] and others.
+        protocol: How the numbers were measured, for machines to compare: whatever else would have to be guessed.
     """
 
     task: str
     rows: tuple[Row, ...]
     examples: dict[str, Tensor] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)

@@ -1,3 +1,4 @@
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dynarium.errors import UserError
-from dynarium.reporting.pictures import animation, contact_sheet, to_bytes
+from dynarium.reporting.pictures import animation, contact_sheet, framed, gif_bytes, to_bytes
 
 
 def test_contact_sheet_has_a_cell_for_each_frame_and_keeps_pixels(ball: np.ndarray, tmp_path: Path) -> None:
@@ -70,3 +71,23 @@ def test_two_channels_become_red_and_cyan() -> None:
     video = np.zeros((1, 1, 2, 1, 2), dtype=np.uint8)
     video[0, 0, 0, 0, 0], video[0, 0, 1, 0, 1] = 255, 128
     assert to_bytes(video)[0, 0, 0].tolist() == [[255, 0, 0], [0, 128, 128]]
+
+
+def test_a_border_of_its_own_colour_around_every_frame(ball: np.ndarray) -> None:
+    films = to_bytes(ball)
+    colours = np.zeros((4, 6, 3), dtype=np.uint8)
+    colours[1, 2] = (1, 2, 3)
+    made = framed(films, colours, border=3)
+    assert made.shape == (4, 6, 38, 38, 3)
+    assert (made[:, :, 3:-3, 3:-3] == films).all()
+    assert (made[1, 2, 0] == (1, 2, 3)).all() and (made[1, 2, :, -1] == (1, 2, 3)).all()
+    assert not made[1, 3, 0].any()
+
+
+def test_words_above_the_columns_of_a_gif(ball: np.ndarray) -> None:
+    plain, headed = (
+        Image.open(BytesIO(gif_bytes(ball, size=32, columns=2, heads=heads))) for heads in ((), ("left", "right"))
+    )
+    assert headed.width == plain.width and headed.height == plain.height + 20
+    above = np.asarray(headed.convert("L"))[:20]
+    assert (above[:, : plain.width // 2] < 128).any() and (above[:, plain.width // 2 :] < 128).any()

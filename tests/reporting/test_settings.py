@@ -138,3 +138,22 @@ def test_titles_and_sweeps(panel: Panel) -> None:
     assert is_sweep(panel) and not is_sweep(panel, 4)
     row = {"method": "m", "metric": "x", "value": 1.0, "condition": {"word": "a"}}
     assert not is_sweep(panels([row, row | {"condition": {"word": "b"}}])[0])
+
+
+def test_decibels_have_no_zero() -> None:
+    rows = [{"method": "best", "metric": "psnr_mean", "condition": {"step": x}, "value": 15.0 - x} for x in (1, 2, 3)]
+    (decibels,) = panels(rows)
+    (plain,) = panels([row | {"metric": "ssim"} for row in rows])
+    drawn = [settings_picture(curves_of(p), p, task="forecast") for p in (decibels, plain)]
+    assert ">0<" not in re.sub(r">0\.?0*<", ">0<", drawn[0]) and ">0<" in re.sub(r">0\.?0*<", ">0<", drawn[1])
+
+
+def test_what_happens_at_zero_is_marked() -> None:
+    rows = [{"method": "posterior", "metric": "kl", "condition": {"offset": x}, "value": 2.0 + x} for x in (-1, 0, 1)]
+    (before_and_after,) = panels(rows)
+    (after,) = panels(rows[1:])
+    drawn = [settings_picture(curves_of(p), p, task="bounces") for p in (before_and_after, after)]
+    vertical = [re.findall(r'<line x1="([\d.]+)" y1="12" x2="\1"', svg) for svg in drawn]
+    assert len(vertical[0]) == 1 and not vertical[1]
+    assert "steps since a bounce" in drawn[0]
+    assert curves_of(after)[0].kind == "model", "what is believed is no bound"

@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 
 from dynarium.reporting.rows import higher_is_better, panels, record_of
-from dynarium.reporting.tables import Cell, Line, Table, markdown, paper_table, print_table, result_tables
+from dynarium.reporting.tables import (
+    Cell,
+    Line,
+    Table,
+    comparison_table,
+    markdown,
+    paper_table,
+    print_table,
+    result_tables,
+)
 from dynarium.types import Row
 
 Rows = list[dict[str, Any]]
@@ -213,3 +222,21 @@ def test_a_wide_table_is_printed_in_parts_that_fit(
     for i in range(1, 12):
         assert f"0.{i:03d} ± 0.001" in printed
     assert printed.count("hold-last (trivial)") == 4
+
+
+def test_methods_that_answered_with_other_numbers_of_samples_stand_side_by_side() -> None:
+    def rows(samples: int, value: float) -> list[dict[str, Any]]:
+        condition = {"horizon": 25, "samples": samples}
+        found = [{"method": "best-of-N", "metric": "psnr_mean", "condition": condition, "value": value}]
+        found += [{"method": "best-of-N", "metric": "diversity_mean", "condition": condition, "value": 0.1}]
+        return [
+            *found,
+            {"method": "black", "metric": "psnr_mean", "condition": condition, "value": 13, "baseline": True},
+        ]
+
+    first, _ = result_tables("forecast-video", [*rows(20, 15.0), *[r | {"method": "mean"} for r in rows(1, 14.0)]])
+    assert first.columns == ("method", "horizon = 25")
+    table = comparison_table("forecast-video", {"lp": rows(20, 15.0), "deterministic": rows(1, 14.0)})
+    assert table is not None
+    assert [line.cells[0].text for line in table.rows] == ["lp", "deterministic", "any"]
+    assert table.rows[0].cells[2].best and not any(line.cells[3].best for line in table.rows if line.tag)

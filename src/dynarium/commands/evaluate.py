@@ -28,11 +28,13 @@ class Options:
     """Directory of the run."""
     task: tuple[
         Literal[
+            "bounces",
             "impute",
             "generate",
             "elbo",
             "forecast",
             "forecast-observations",
+            "forecast-video",
             "geometry",
             "identify",
             "plan",

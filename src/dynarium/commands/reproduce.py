@@ -19,8 +19,8 @@ class Options:
 
     Where a paper printed nothing comparable, ours alone is printed. A seed whose results are in the results folder already
     is not run again (--force runs it); an interrupted one goes on from its last checkpoint. Dotted options override the
-    recipe as in ``dynarium train``. A study (jepa-slow-features) is run the same way, condition by condition, and may be
-    narrowed down: --methods vicreg contrast --noise fixed-uniform --levels 0 1.
+    recipe as in ``dynarium train``. A study (jepa-slow-features, stochastic-bounces) is run the same way, condition by
+    condition, and may be narrowed down: --methods vicreg contrast --noise fixed-uniform --levels 0 1.
     """
 
     recipe: Annotated[str, tyro.conf.Positional]
@@ -85,8 +85,9 @@ def _reproduce_study(options: Options, rest: Sequence[str], prog: str, run: dict
     """Run what is missing of a study; print its table and its claims, and draw its figure."""
     from dynarium.recipes import STUDIES
     from dynarium.recipes.study import cells_of, run_cells
-    from dynarium.reporting.noise_panels import noise_panels
-    from dynarium.reporting.study_tables import claims_table, level_tables
+    from dynarium.reporting.pictures import save
+    from dynarium.reporting.study_figures import FIGURES
+    from dynarium.reporting.study_tables import claims_table
     from dynarium.reporting.tables import print_table
 
     words = [*rest, "--tier", options.tier] if options.tier else list(rest)
@@ -99,15 +100,13 @@ def _reproduce_study(options: Options, rest: Sequence[str], prog: str, run: dict
     print(f"{study.name}: {len(cells)} trainings, {missing} of them to run", file=sys.stderr, flush=True)
     done = _counter(missing)
     records = run_cells(cells, out, metrics=study.metrics, quiet=True, done=done, **run)
-    points = study.points(records)
-    for table in level_tables(study.name, points):
+    tables, pictures = FIGURES[study.drawn](study.name, study.points(records))
+    for table in tables:
         print_table(table)
     print_table(claims_table(study.name, study.claims(records)))
-    figure = out / "panels.svg"
-    partial = figure.with_suffix(".partial")
-    partial.write_text(noise_panels(points) + "\n", encoding="utf-8")
-    partial.replace(figure)
-    print(f"figure: {figure}")
+    for name, svg in pictures.items():
+        save(out / name, lambda file, svg=svg: file.write(svg.encode()))
+        print(f"figure: {out / name}")
 
 
 def _counter(missing: int) -> Callable[[Any, str], None]:

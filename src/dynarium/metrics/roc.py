@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dynarium.metrics.intervals import wilson
@@ -30,6 +30,29 @@ def auc(positive: Float[Tensor, " b"], negative: Float[Tensor, "b k"]) -> tuple[
     middle, half = math.log(value / (1 - value)), 1.96 * error / (value * (1 - value))
     low, high = (1 / (1 + math.exp(-min(max(middle + sign * half, -700), 700))) for sign in (-1, 1))
     return value, error, low, high
+
+
+def clustered_auc(
+    score: Float[Tensor, "b t"], positive: Bool[Tensor, "b t"], negative: Bool[Tensor, "b t"]
+) -> tuple[float, float, int]:
+    """Return the chance that a positive step exceeds a negative one, its standard error, and how many sequences count.
+
+    Like ``auc`` with any number of positives and negatives in a sequence, none included. The error is that of the sum over
+    sequences i of ``(sum_j P_ij - m_i A) / M + (sum_l N_il - n_i A) / N`` (Obuchowski 1997): P_ij is the share of all N
+    negatives below positive j of its m_i, N_il the share of all M positives above negative l of its n_i. NaN without both.
+    """
+    score = score.double().cpu()
+    first, second = score[positive], score[negative]
+    used = positive.any(1) | negative.any(1)
+    b = int(used.sum())
+    if b < 2 or not len(first) or not len(second):
+        return math.nan, math.nan, b
+    exceeds = torch.zeros_like(score).masked_scatter(positive, _share_below(first, second))
+    exceeded = torch.zeros_like(score).masked_scatter(negative, 1 - _share_below(second, first))
+    value = exceeds.sum() / len(first)
+    parts = (exceeds.sum(1) - positive.sum(1) * value) / len(first)
+    parts = parts + (exceeded.sum(1) - negative.sum(1) * value) / len(second)
+    return float(value), float((parts.square().sum() * b / (b - 1)).sqrt()), b
 
 
 def _share_below(x: Tensor, pool: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from dynarium.models.video import Beliefs
 from dynarium.types import SequenceBatch
 
 
@@ -173,6 +174,15 @@ class WeighsSamples(Protocol):
         Their mean is the evidence lower bound, the logarithm of the mean of their exponentials a tighter one (Burda, Grosse
         & Salakhutdinov 2016, eq. 8). What a model integrates out exactly is not drawn.
         """
+        ...
+
+
+@runtime_checkable
+class ForeseesChance(Protocol):
+    """Says of every frame what it thinks of its latent before and after seeing it."""
+
+    def beliefs(self, batch: SequenceBatch) -> Beliefs | None:
+        """Return prior and posterior of the latents that lead into all frames but the first; ``None``: there are none."""
         ...
 
 

@@ -78,6 +78,17 @@ RECIPES = Registry(
         "slvm-gravity16-per-task": "dynarium.recipes.slvm:slvm_gravity16_per_task",
         "slvm-mixed-physics": "dynarium.recipes.slvm:slvm_mixed_physics",
         "slvm-mixed-physics-global": "dynarium.recipes.slvm:slvm_mixed_physics_global",
+        "srvp-smmnist": "dynarium.recipes.svg:srvp_smmnist",
+        "svg-deterministic-push": "dynarium.recipes.video_benchmarks:svg_deterministic_push",
+        "svg-deterministic-smmnist": "dynarium.recipes.svg:svg_deterministic_smmnist",
+        "svg-fp-kth": "dynarium.recipes.video_benchmarks:svg_fp_kth",
+        "svg-fp-push": "dynarium.recipes.video_benchmarks:svg_fp_push",
+        "svg-fp-smmnist": "dynarium.recipes.svg:svg_fp_smmnist",
+        "svg-lp-bair": "dynarium.recipes.video_benchmarks:svg_lp_bair",
+        "svg-lp-bair-actions": "dynarium.recipes.video_benchmarks:svg_lp_bair_actions",
+        "svg-lp-kth": "dynarium.recipes.video_benchmarks:svg_lp_kth",
+        "svg-lp-push": "dynarium.recipes.video_benchmarks:svg_lp_push",
+        "svg-lp-smmnist": "dynarium.recipes.svg:svg_lp_smmnist",
         "vae-rnn-fraccaro2017": "dynarium.recipes.kvae_baselines:vae_rnn_fraccaro2017",
     },
 )
@@ -95,13 +106,22 @@ PAPERS = Registry(
         "kvae-fraccaro2017": "dynarium.recipes.kvae:FRACCARO2017",
         "kvae-annealed": "dynarium.recipes.kvae:ANNEALED",
         "skvae-fraccaro2017": "dynarium.recipes.kvae:FRACCARO2017",
+        "srvp-smmnist": "dynarium.recipes.svg:SRVP",
+        "svg-lp-bair": "dynarium.recipes.video_benchmarks:BAIR",
+        "svg-lp-kth": "dynarium.recipes.video_benchmarks:KTH",
         "ae-rnn-fraccaro2017": "dynarium.recipes.kvae_baselines:AE_RNN",
         "vae-rnn-fraccaro2017": "dynarium.recipes.kvae_baselines:VAE_RNN",
     },
 )
 """Recipe -> the rows its paper printed, with the method, metric and condition names of our own rows."""
 
-STUDIES = Registry("study", {"jepa-slow-features": "dynarium.recipes.jepa_slow_features:JEPASlowFeatures"})
+STUDIES = Registry(
+    "study",
+    {
+        "jepa-slow-features": "dynarium.recipes.jepa_slow_features:JEPASlowFeatures",
+        "stochastic-bounces": "dynarium.recipes.stochastic_bounces:StochasticBounces",
+    },
+)
 """Studies: many experiments, one figure."""
 
 __all__ = [

@@ -148,7 +148,9 @@ def prepare_data(experiment: Experiment[Any, Any], progress: Callable[[int, int]
     data = experiment.data
     if experiment.world is None:
         if data.directory is None:
-            raise UserError("data.directory: expected a dataset, as this experiment names no world")
+            raise UserError(
+                f"--data: {experiment.name} names no world; give the directory of a dataset, e.g. one of dynarium data import"
+            )
         return Dataset(Path(data.directory))
     directory = Path(data.directory) if data.directory else default_directory(experiment)
     made, lock = directory / "dataset.json", directory.with_name(f".{directory.name}.lock")

@@ -92,6 +92,11 @@ class JEPASlowFeatures:
         """Metrics that are kept; the first one is drawn."""
         return ("rmse_px", "rmse_px_rollout", "rmse_px_start", "rmse_px_dot", "r2_rollout")
 
+    @property
+    def drawn(self) -> Literal["noise"]:
+        """How the points are shown: errors against the level, a panel for each kind of noise."""
+        return "noise"
+
     def conditions(self) -> Iterator[tuple[Mapping[str, str | float], Experiment[Any, MovingDots]]]:
         """Yield each condition with its experiment."""
         offered = [m for m in METHODS if m in TABLE or m == "reconstruction"] if self.tier == "paper" else METHODS

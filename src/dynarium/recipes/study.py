@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from dynarium import config
 from dynarium.data.jobs import Backend, cluster, run_jobs
@@ -70,6 +70,11 @@ class Study(Protocol):
     @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics that are kept; the first one is drawn."""
+        ...
+
+    @property
+    def drawn(self) -> Literal["noise", "settings"]:
+        """What its points are shown as: errors against a level of noise, or rows over their numeric settings."""
         ...
 
     def conditions(self) -> Iterable[tuple[Mapping[str, str | float], Experiment[Any, Any]]]:
@@ -175,10 +180,11 @@ def run_cell(
         run = train(experiment, runs=runs, resume=find_run(experiment, runs), quiet=quiet)
     except RunError as error:
         return str(file), str(error)
-    start, rows = time.time(), []
+    start, rows, protocols = time.time(), [], {}
     for task in experiment.tasks:
         result = task.run(run.model, run.dataset)
         run.files.write_result(result, dataset=str(run.dataset.directory), split=task.split, checkpoint=run.checkpoint)
+        protocols |= {result.task: dict(result.protocol)} if result.protocol else {}
         rows += [asdict(row) | {"task": result.task} for row in result.rows if not metrics or row.metric in metrics]
     trained, curves = run.files.read_environment(), run.files.read_metrics()
     record = {
@@ -194,6 +200,7 @@ def run_cell(
         "training_seconds": curves[-1]["seconds"],
         "evaluation_seconds": round(time.time() - start, 1),
         **({"validation": _last(curves, "val")} if metrics else {}),
+        **({"protocol": protocols} if protocols else {}),
         "rows": rows,
         "paper": [asdict(row) | {"standard_error": None} for row in cell.paper],
     }

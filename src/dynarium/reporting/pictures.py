@@ -74,7 +74,9 @@ def contact_sheet(
     return path
 
 
-def animation(video: Array, path: Path, *, fps: float | int = 10, sequences: int = 16, size: int = 96) -> Path:
+def animation(
+    video: Array, path: Path, *, fps: float | int = 10, sequences: int = 16, size: int = 96, heads: Sequence[str] = ()
+) -> Path:
     """Write a GIF that loops, several sequences side by side in a grid.
 
     Args:
@@ -83,27 +85,48 @@ def animation(video: Array, path: Path, *, fps: float | int = 10, sequences: int
         fps: Frames per second, at most 50 (what browsers play).
         sequences: Sequences at most; further ones are left out.
         size: Least width of a frame in pixels; small frames are enlarged by a whole factor.
+        heads: Words above the columns, one for each; default: none, and about as many columns as rows.
 
     Raises:
         UserError: ``video`` has another shape, or ``fps`` is not positive.
     """
     path = Path(path)
-    data = gif_bytes(video, fps=fps, size=size, sequences=sequences)
+    data = gif_bytes(video, fps=fps, size=size, sequences=sequences, heads=heads)
     save(path, lambda file: file.write(data))
     return path
 
 
+def framed(
+    films: UInt8[np.ndarray, "b t h w 3"], colours: UInt8[np.ndarray, "b t 3"], border: int = 2
+) -> UInt8[np.ndarray, "b t H W 3"]:
+    """Put a border of its colour around every frame, so many pixels wide."""
+    b, t, h, w, _ = films.shape
+    canvas = np.empty((b, t, h + 2 * border, w + 2 * border, 3), dtype=np.uint8)
+    canvas[:] = colours[:, :, None, None]
+    canvas[:, :, border : border + h, border : border + w] = films
+    return canvas
+
+
 def gif_bytes(
-    video: Array, *, fps: float | int = 10, size: int = 96, sequences: int = 16, columns: int | None = None
+    video: Array,
+    *,
+    fps: float | int = 10,
+    size: int = 96,
+    sequences: int = 16,
+    columns: int | None = None,
+    heads: Sequence[str] = (),
 ) -> bytes:
-    """Return the bytes of a looping GIF of the sequences in a grid of ``columns`` (default: about square)."""
+    """Return the bytes of a looping GIF of the sequences in a grid of ``columns`` (default: about square).
+
+    ``heads`` are words above the columns, one for each.
+    """
     if not fps > 0:
         raise UserError(f"fps: expected a positive number, got {fps}")
     pixels = to_bytes(video, sequences)
     factor = max(1, math.ceil(size / max(pixels.shape[2:4])))
     pixels = _enlarge(pixels, factor)
-    columns = columns or math.ceil(math.sqrt(len(pixels)))
-    frames = [_grid(pixels[:, t], columns) for t in range(pixels.shape[1])]
+    columns = columns or len(heads) or math.ceil(math.sqrt(len(pixels)))
+    frames = [_headed(_grid(pixels[:, t], columns), heads) for t in range(pixels.shape[1])]
     grey = all((f[..., 0] == f[..., 1]).all() and (f[..., 0] == f[..., 2]).all() for f in frames)
     images = [Image.fromarray(f[..., 0]) if grey else Image.fromarray(f).quantize(256) for f in frames]
     duration = max(20, round(1000 / fps / 10) * 10)  # GIF counts in hundredths of a second
@@ -126,6 +149,18 @@ def _grid(frames: UInt8[np.ndarray, "b h w 3"], columns: int, gap: int = 2) -> U
         top, left = (i // columns) * (height + gap) + gap, (i % columns) * (width + gap) + gap
         canvas[top : top + height, left : left + width] = frame
     return canvas
+
+
+def _headed(grid: UInt8[np.ndarray, "H W 3"], heads: Sequence[str]) -> UInt8[np.ndarray, "_ W 3"]:
+    """Write words above the columns of a grid."""
+    if not heads:
+        return grid
+    image = Image.new("RGB", (grid.shape[1], grid.shape[0] + 20), "white")
+    image.paste(Image.fromarray(grid), (0, 20))
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=14)
+    for i, head in enumerate(heads):
+        draw.text(((i + 0.5) * grid.shape[1] / len(heads), 10), head, fill="black", font=font, anchor="mm")
+    return np.asarray(image)
 
 
 def _sheet(pixels: UInt8[np.ndarray, "b t h w 3"], labels: Sequence[str]) -> Image.Image:

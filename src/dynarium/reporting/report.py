@@ -9,12 +9,13 @@ from dynarium.reporting.html import join, tag
 from dynarium.reporting.page import page
 from dynarium.reporting.rows import record_of
 from dynarium.reporting.runs import read_run
+from dynarium.reporting.samples import write_samples
 from dynarium.reporting.scenes import scenes
 from dynarium.reporting.summary import head
 
 
 def write_report(run_directory: Path, out: Path | None = None, paper: Sequence[Any] = ()) -> Path:
-    """Write the report of a run.
+    """Write the report of a run, and sheets and GIFs beside the results of a task that left samples.
 
     Args:
         run_directory: The run; whatever it lacks is left out and said.
@@ -59,4 +60,6 @@ def write_report(run_directory: Path, out: Path | None = None, paper: Sequence[A
     partial = path.with_name(path.name + ".partial")
     partial.write_text(page(f"{run.name} · dynarium", body), encoding="utf-8")
     partial.replace(path)
+    for record in run.tasks:
+        write_samples(record)
     return path

@@ -7,13 +7,33 @@ from typing import Any, Literal
 
 Kind = Literal["model", "bound", "baseline"]
 
-BOUNDS = ("reconstruction", "data", "true-model", "true-dynamics", "fitted")
+BOUNDS = ("reconstruction", "posterior", "data", "true-model", "true-dynamics", "fitted")
 """Methods that see what the others must infer, or are the truth itself: bounds, never counted as the model's best."""
 
+BELIEFS = ("kl", "prior_deviation")
+"""Metrics that say what a model believes, and not how good that is; nothing bounds them."""
+
 HIGHER_IS_BETTER = frozenset(
-    ["accuracy", "auc", "r2", "ssim", "psnr", "elbo", "likelihood", "correlation", "success", "reward", "valid", "fit"]
+    [
+        "accuracy",
+        "auc",
+        "r2",
+        "ssim",
+        "psnr",
+        "elbo",
+        "likelihood",
+        "correlation",
+        "success",
+        "reward",
+        "valid",
+        "fit",
+        "skill",
+    ]
 )
 """Words in a metric's name that say that more is better; of every other metric less is better."""
+
+OF_THE_ANSWER = frozenset({"samples"})
+"""Conditions that say how a method answered, not what it was asked: methods that differ in them stand side by side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +92,13 @@ class Panel:
 def record_of(row: Any) -> Record:
     """Read a row, a mapping or a ``types.Row``; what is missing or null becomes NaN, zero or empty."""
     given: Mapping[str, Any] = row if isinstance(row, Mapping) else asdict(row)
-    method = str(given.get("method", "?"))
-    kind: Kind = "baseline" if given.get("baseline") else "bound" if method in BOUNDS else "model"
+    method, metric = str(given.get("method", "?")), str(given.get("metric", "?"))
+    bound = method in BOUNDS and not metric.startswith((*BELIEFS, "bounce"))
+    kind: Kind = "baseline" if given.get("baseline") else "bound" if bound else "model"
     condition = given.get("condition")
     return Record(
         method=method,
-        metric=str(given.get("metric", "?")),
+        metric=metric,
         condition=dict(condition) if isinstance(condition, Mapping) else {},
         value=_float(given.get("value")),
         standard_error=_float(given.get("standard_error")),
@@ -105,8 +126,11 @@ def higher_is_better(metric: str) -> bool:
 
 
 def is_ordered(metric: str) -> bool:
-    """Tell whether a metric ranks methods: a coverage should be what it is named for, and time is a price, not a merit."""
-    return not metric.startswith("coverage") and metric != "seconds"
+    """Tell whether a metric ranks methods.
+
+    A coverage should be what it is named for, samples as diverse as what may happen, and time is a price, not a merit.
+    """
+    return not metric.startswith(("coverage", "diversity", *BELIEFS)) and metric != "seconds"
 
 
 def words(name: str) -> str:
@@ -142,6 +166,8 @@ def with_intervals(rows: Iterable[Any]) -> list[Record]:
 
 def _panel(records: list[Record]) -> Panel:
     conditions = [record.condition for record in records]
+    mixed = {k for k in OF_THE_ANSWER if len({c.get(k) for c in conditions}) > 1}
+    conditions = [{k: v for k, v in condition.items() if k not in mixed} for condition in conditions]
     varying = [k for k in conditions[0] if len({str(condition.get(k)) for condition in conditions}) > 1]
     if not varying:  # a single setting: still name it in the column if it is a number
         varying = [k for k, v in conditions[0].items() if _is_number(v)][:1]

@@ -14,6 +14,7 @@ from dynarium.reporting.html import Html, join, tag
 from dynarium.reporting.page import section
 from dynarium.reporting.rows import Record, panels, words
 from dynarium.reporting.runs import RunRecord, TaskRecord
+from dynarium.reporting.samples import samples_legend, samples_of, samples_shown
 from dynarium.reporting.settings import curves_of, is_sweep, settings_chart
 from dynarium.reporting.strips import MOST_FRAMES, animated, ordered, strip
 from dynarium.reporting.tables import Table, result_tables
@@ -35,12 +36,21 @@ def results(run: RunRecord) -> Html:
         words_about = [f"{k} {v}" for k in ("dataset", "split", "checkpoint") if (v := record.about.get(k))]
         content.append(tag("h3", words(record.task).capitalize()))
         content.append(_quiet(" · ".join(words_about)) if words_about else None)
+        content.append(_protocol(record))
         tables = result_tables(record.task, record.rows)
         content.append(tables_shown(tables[:MOST_TABLES]))
         if rest := tables[MOST_TABLES:]:
             names = ", ".join(_caption(table) for table in rest)
             content.append(tag("details", tag("summary", f"{len(rest)} more: {names}"), tables_shown(rest)))
     return section("results", "Results", *content)
+
+
+def _protocol(record: TaskRecord) -> Html | None:
+    """Show how the numbers of a task were made, where it says so: two numbers are comparable if these are equal."""
+    protocol = record.about.get("protocol")
+    if not isinstance(protocol, dict) or not protocol:
+        return None
+    return tag("details", tag("summary", "Protocol of these numbers"), _environment(protocol))
 
 
 def films(run: RunRecord) -> Html | None:
@@ -58,7 +68,8 @@ def films(run: RunRecord) -> Html | None:
             content.append(tag("p", swatch, f"marks a frame that the model did not see ({hidden}).", class_="quiet"))
         if steps > MOST_FRAMES:
             content.append(_quiet(f"The strips show {MOST_FRAMES} of {steps} frames; the animation shows all."))
-        content.append(animated(found, observed, hidden))
+        sampled = samples_of(record)
+        content += [samples_legend(), samples_shown(*sampled)] if sampled else [animated(found, observed, hidden)]
         for b in range(min(count, SEQUENCES)):
             content.append(strip(found, b, None if observed is None else observed[b], hidden))
     return section("films", "Films", *content) if content else None

@@ -27,8 +27,15 @@ PHRASES = {
 }
 """How the words of a setting, or the last word of a metric, read in a title."""
 
-AXES = {"p": "share of frames missing, p", "steps": "frames missing in a row"}
+AXES = {
+    "p": "share of frames missing, p",
+    "steps": "frames missing in a row",
+    "offset": "steps since a bounce by chance",
+}
 """How the name of a setting reads below its axis."""
+
+DECIBELS = "psnr"
+"""How the name of a metric in decibels begins."""
 
 PREFERRED = {"smooth": 1, "filter": 2, "generate": 3, "generated": 3, "reconstruction": 4, "forecast": 1, "mean": 1}
 """A method keeps its colour in all charts."""
@@ -110,7 +117,10 @@ def colours_of(methods: Sequence[str]) -> dict[str, int]:
 
 
 def settings_chart(curves: Sequence[Curve], panel: Panel, *, task: str) -> Html:
-    """Draw curves as a figure of a page; the vertical axis begins at 0, unless it is logarithmic, which is then said."""
+    """Draw curves as a figure of a page.
+
+    The vertical axis begins at 0, unless it is logarithmic, which is then said, or of decibels, whose zero means nothing.
+    """
     parts, width, height, note = _drawing(curves, panel)
     title, *about = titles(panel, task)
     about += [note] if note else []
@@ -205,6 +215,9 @@ def _drawing(curves: Sequence[Curve], panel: Panel) -> tuple[list[Html], float, 
     ours = [p[1] for curve, points in shown for p in points if curve.kind == "model"]
     log = min(y) > 0 and bool(ours) and max(ours) / min(ours) > 100
     low, high = (min(y) / 1.15, max(y) * 1.15) if log else (min(0.0, 1.06 * min(y)), 1.06 * max(0.0, *y) or 1.0)
+    if panel.metric.startswith(DECIBELS):
+        margin = 0.06 * (max(y) - min(y)) or 1.0
+        log, low, high = False, min(y) - margin, max(y) + margin
     ticks = log_ticks(low, high) if log else even_ticks(low, high, 5)
     labels = tick_labels(ticks)
     left = 14 + 6.4 * max(map(len, labels))
@@ -224,6 +237,8 @@ def _drawing(curves: Sequence[Curve], panel: Panel) -> tuple[list[Html], float, 
             left,
         )
     ]
+    if min(x) < 0 < max(x):  # before and after something that happens at 0
+        parts.append(tag("line", x1=horizontal(0), y1=TOP, x2=horizontal(0), y2=height - BELOW, class_="axis"))
     ends = [(horizontal(points[-1][0]), vertical(points[-1][1])) for _, points in shown]
     # Where lines end in one point, their labels stand in the order in which the lines come.
     middles = [vertical(sum(p[1] for p in points) / len(points)) for _, points in shown]

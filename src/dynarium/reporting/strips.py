@@ -9,7 +9,7 @@ from PIL import Image
 
 from dynarium.errors import UserError
 from dynarium.reporting.html import Html, data_uri, join, tag
-from dynarium.reporting.pictures import to_bytes
+from dynarium.reporting.pictures import framed, to_bytes
 
 LABELS = {
     "observed": "observed",
@@ -18,10 +18,23 @@ LABELS = {
     "reconstruction": "reconstructed",
     "generate": "generated",
     "mean": "forecast",
+    "best": "best sample",
+    "worst": "worst sample",
 }
 """What a film strip of this name shows, where the name alone does not say it."""
 
-ORDER = ("truth", "observed", "filter", "smooth", "reconstruction", "generated", "generate", "deterministic", "mean")
+ORDER = (
+    "truth",
+    "observed",
+    "filter",
+    "smooth",
+    "reconstruction",
+    "posterior",
+    "generated",
+    "generate",
+    "deterministic",
+)
+ORDER += ("mean", "best", "worst")
 CELL, GAP = 41, 6
 UNMARKED = frozenset({"truth", "observed", "reconstruction", "generated", "generate"})
 """Films that do not depend on which frames were observed."""
@@ -29,6 +42,8 @@ UNMARKED = frozenset({"truth", "observed", "reconstruction", "generated", "gener
 MOST_FRAMES = 40
 MARK = (217, 119, 6)
 """Amber, for frames that were not observed; seen on black and on white."""
+PLAIN = (90, 90, 90)
+"""Grey, for frames that were."""
 
 
 def ordered(videos: Mapping[str, np.ndarray]) -> dict[str, UInt8[np.ndarray, "b t h w 3"]]:
@@ -101,33 +116,35 @@ def animated(
     hidden: str,
     fps: float | int = 8,
     size: int = 84,
+    colours: tuple[tuple[int, int, int], tuple[int, int, int]] = (PLAIN, MARK),
 ) -> Html:
     """Make one looping picture of all films: a row for each film, a column for each sequence, all in step.
 
-    Frames that the model had to infer have an amber border; those that were not ``observed`` are hatched.
+    Frames have borders of two ``colours``: those that the model had to infer the second; those that were not ``observed`` are
+    hatched.
 
     Readers who ask their system for less motion see the last frame instead. A sequence is ``size`` wide on the page.
     """
     first = next(iter(films.values()))
     count, steps, height, width, _ = first.shape
     count = min(count, 6)
-    border = 2
-    tall, wide = height + 2 * border + 2, width + 2 * border + 2
-    frames = []
-    for t in range(steps):
-        canvas = np.zeros((len(films) * tall, count * wide, 4), dtype=np.uint8)
-        for r, (name, film) in enumerate(films.items()):
-            for b in range(count):
-                unseen = observed is not None and not observed[b, t]
-                marked = (
-                    unseen and name != "truth" and (name == "observed" or name not in UNMARKED or hidden == "predicted")
-                )
-                cell = canvas[r * tall : (r + 1) * tall - 2, b * wide : (b + 1) * wide - 2]
-                cell[..., 3] = 255
-                cell[..., :3] = MARK if marked else (90, 90, 90)
-                picture = _hatched(height, width) if unseen and name == "observed" else film[b, t]
-                cell[border:-border, border:-border, :3] = picture
-        frames.append(canvas)
+    unseen = np.zeros((count, steps), dtype=bool) if observed is None else ~observed[:count]
+    rows = []
+    for name, film in films.items():
+        inferred = name == "observed" or name not in UNMARKED or (hidden == "predicted" and name != "truth")
+        marked = unseen if inferred else np.zeros_like(unseen)
+        shown = film[:count]
+        if name == "observed":
+            shown = np.where(unseen[..., None, None, None], _hatched(height, width), shown)
+        given, guessed = (np.array(colour, dtype=np.uint8) for colour in colours)
+        rows.append(framed(shown, np.where(marked[..., None], guessed, given)))
+    cells = np.pad(
+        np.stack(rows), [(0, 0)] * 3 + [(0, 2)] * 2 + [(0, 0)]
+    )  # films, sequences, steps, height, width, RGB
+    opaque = np.zeros((*cells.shape[:-1], 1), dtype=np.uint8)
+    opaque[..., :-2, :-2, :] = 255
+    grid = np.concatenate([cells, opaque], axis=-1).transpose(2, 0, 3, 1, 4, 5)
+    frames = list(grid.reshape(steps, len(films) * grid.shape[2], count * grid.shape[4], 4))
     moving, still = _webp(frames, fps), _webp(frames[-1:], fps)
     labels = [tag("div", LABELS.get(name, name), class_="film-label") for name in films]
     alt = f"Animation of {count} sequences: {', '.join(LABELS.get(n, n) for n in films)}"

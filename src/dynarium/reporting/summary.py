@@ -10,6 +10,7 @@ from dynarium.reporting.runs import RunRecord
 from dynarium.reporting.tables import result_tables
 
 VERBS = {"smooth": "the smoother", "filter": "the filter", "generate": "the generation", "generated": "the generation"}
+VERBS |= {"best-of-N": "the best of N samples", "mean": "the mean"}
 
 
 def head(run: RunRecord) -> Html:
@@ -96,10 +97,15 @@ def run_rows(run: RunRecord, task: str) -> list[dict[str, Any]]:
 
 
 def _headline_panel(run: RunRecord) -> tuple[str, Panel, tuple[Any, ...]] | None:
-    """Choose: of the first task the metric on missing frames under a random mask, at p nearest to .5."""
+    """Choose: the PSNR of video; else of the first task the metric on frames missing at random, at p nearest to .5."""
     candidates = [(record.task, panel) for record in run.tasks for panel in panels(record.rows)]
     candidates.sort(
-        key=lambda c: ("missing" not in c[1].metric, "wrong" not in c[1].metric, c[1].fixed.get("mask") != "random")
+        key=lambda c: (
+            c[1].metric != "psnr_mean",
+            "missing" not in c[1].metric,
+            "wrong" not in c[1].metric,
+            c[1].fixed.get("mask") != "random",
+        )
     )
     for task, panel in candidates:
         settings = [s for s in panel.settings if panel.at(s, "model")]

@@ -7,6 +7,7 @@ from statistics import mean, median, stdev
 from typing import Any
 
 from dynarium.reporting.rows import (
+    OF_THE_ANSWER,
     Panel,
     Record,
     higher_is_better,
@@ -127,7 +128,8 @@ def comparison_table(task: str, recipes: Mapping[str, Sequence[Any]]) -> Table |
     records = {name: [r for r in with_intervals(rows) if "task" not in r.condition] for name, rows in recipes.items()}
     settings: dict[str, set[str]] = {}
     for record in (r for found in records.values() for r in found):
-        settings.setdefault(record.metric, set()).add(str(sorted(record.condition.items())))
+        asked = sorted((k, v) for k, v in record.condition.items() if k not in OF_THE_ANSWER)
+        settings.setdefault(record.metric, set()).add(str(asked))
     metrics = [metric for metric, conditions in settings.items() if len(conditions) == 1]
     cells: dict[tuple[str, str], dict[str, Record]] = {}
     for name, found in records.items():

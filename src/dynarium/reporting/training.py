@@ -14,7 +14,7 @@ FIRST = ("loss", "active_units")
 WHOLE = ("active_units",)
 """Counts: drawn from zero, the first steps included."""
 
-TERMS = ("elbo", "log_", "kl", "reconstruction")
+TERMS = ("elbo", "log_", "mse", "kl", "reconstruction")
 """Names of the parts of an objective: their charts come before the rest."""
 
 OPEN = 9

@@ -10,6 +10,8 @@ TASKS = Registry(
         "impute": "dynarium.tasks.impute:Impute",
         "generate": "dynarium.tasks.generate:Generate",
         "forecast": "dynarium.tasks.forecast:Forecast",
+        "forecast-video": "dynarium.tasks.forecast_video:ForecastVideo",
+        "bounces": "dynarium.tasks.bounces:Bounces",
         "forecast-observations": "dynarium.tasks.forecast_observations:ForecastObservations",
         "segment": "dynarium.tasks.segment:Segment",
         "select-modes": "dynarium.tasks.select_modes:SelectModes",

@@ -1,7 +1,7 @@
 """Trivial answers that a model has to beat."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from dynarium.data import Dataset
@@ -12,12 +12,22 @@ BACKGROUND_SEQUENCES = 512
 
 def background(dataset: Dataset) -> Float[Tensor, "c h w"]:
     """Return the blank scene: the median of every pixel over training frames; of the first split where none is called train."""
+    video = _training_frames(dataset)
+    return video.float().median(0).values / (255 if video.dtype == torch.uint8 else 1)
+
+
+def mean_image(dataset: Dataset) -> Float[Tensor, "c h w"]:
+    """Return the mean of every pixel over the frames that ``background`` reads."""
+    video = _training_frames(dataset)
+    return video.double().mean(0).float() / (255 if video.dtype == torch.uint8 else 1)
+
+
+def _training_frames(dataset: Dataset) -> Shaped[Tensor, "m c h w"]:
     split = "train" if "train" in dataset.schema.splits else next(iter(dataset.schema.splits))
     batch = dataset.batch(split, range(min(BACKGROUND_SEQUENCES, dataset.size(split))))
     assert batch.video is not None
     video = batch.video[known_steps(batch)]
-    video = video[:: max(1, len(video) // 2048)]
-    return video.float().median(0).values / (255 if video.dtype == torch.uint8 else 1)
+    return video[:: max(1, len(video) // 2048)]
 
 
 def hold_last(video: Float[Tensor, "b t c h w"], mask: Bool[Tensor, "b t"]) -> Float[Tensor, "b t c h w"]:

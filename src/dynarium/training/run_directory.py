@@ -86,7 +86,7 @@ class RunDirectory:
     def write_result(
         self, result: Result, *, dataset: str, split: str, checkpoint: str, name: str | None = None
     ) -> Path:
-        """Write the rows of a task as JSON and its examples as NPZ, and return the JSON file."""
+        """Write the rows of a task and its protocol as JSON, its examples as NPZ, and return the JSON file."""
         self.results.mkdir(exist_ok=True)
         name = name or result.task
         arrays = {key: _compact(value) for key, value in result.examples.items()}
@@ -101,6 +101,7 @@ class RunDirectory:
             "split": split,
             "checkpoint": checkpoint,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **({"protocol": dict(result.protocol)} if result.protocol else {}),
             "rows": [asdict(row) for row in result.rows],
         }
         _write_json(file, record)

@@ -1,0 +1,141 @@
+"""``stochastic-bounces``: is a learned prior better than a fixed one, and a fixed one better than none (Denton & Fergus 2018)?
+
+    dynarium reproduce stochastic-bounces --workers 2
+    dynarium reproduce stochastic-bounces --methods lp fp --worlds digits --seeds 0
+
+Every method sees the same worlds: two digits that bounce at random, and a robot's finger that pushes things, with its actions.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import mean, stdev
+from typing import Any, Literal
+
+from dynarium.errors import UserError, nearest
+from dynarium.recipes.experiment import Experiment
+from dynarium.recipes.study import Claim, Record
+from dynarium.recipes.svg import Tier, digits
+from dynarium.recipes.video_benchmarks import push
+from dynarium.tasks.forecast_video import ForecastVideo
+
+METHODS = {"lp": "svg-lp", "fp": "svg-fp", "deterministic": "svg-deterministic", "srvp": "srvp"}
+"""Method -> model."""
+
+WORLDS = {"digits": digits, "push": push}
+
+ORDER = ("lp", "fp", "deterministic")
+"""The claim: each is better than the next."""
+
+BEST, CRPS = ("best-of-N", "psnr_mean"), ("ensemble", "crps_mean")
+"""Method and metric of the rows that decide."""
+
+CLEAR = 2.0
+"""Standard errors by which means have to differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StochasticBounces:
+    """The study of priors. What is left out is everything.
+
+    Tiers: ``cpu``: the recipes ``svg-*-smmnist``, ``srvp-smmnist`` and ``svg-*-push`` of that tier, 4 methods x 2 worlds a
+    seed. ``paper``: their published sizes, for GPUs. ``smoke``: seconds, to see that it works.
+
+    Attributes:
+        methods: Some of lp, fp, deterministic, srvp.
+        worlds: Some of digits, push.
+        tier: ``smoke``, ``cpu`` or ``paper``.
+    """
+
+    methods: tuple[str, ...] = ()
+    worlds: tuple[str, ...] = ()
+    tier: Tier = "cpu"
+
+    def __post_init__(self) -> None:
+        """Check what is asked for.
+
+        Raises:
+            UserError: An unknown method or world.
+        """
+        for name, asked, offered in (("methods", self.methods, METHODS), ("worlds", self.worlds, WORLDS)):
+            for word in asked:
+                if word not in offered:
+                    known = ", ".join(offered)
+                    raise UserError(f"--{name}: unknown {word!r}{nearest(word, list(offered))}; known: {known}")
+
+    @property
+    def name(self) -> str:
+        """Name of the study; the tier is part of it."""
+        return f"stochastic-bounces-{self.tier}"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics that are kept."""
+        return ("psnr", "psnr_mean", "ssim", "ssim_mean", "crps", "crps_mean", "crps_skill", "diversity_mean")
+
+    @property
+    def drawn(self) -> Literal["settings"]:
+        """How the points are shown: a chart of every metric over the steps ahead, world by world."""
+        return "settings"
+
+    def conditions(self) -> Iterator[tuple[Mapping[str, str | float], Experiment[Any, Any]]]:
+        """Yield each condition with its experiment, asked for forecasts alone."""
+        for world, make in WORLDS.items():
+            for method, model in METHODS.items():
+                if (not self.worlds or world in self.worlds) and (not self.methods or method in self.methods):
+                    base = make(model, self.tier)
+                    tasks = tuple(task for task in base.tasks if isinstance(task, ForecastVideo))
+                    training = replace(base.training, trackers=())
+                    yield {"method": method, "world": world}, replace(base, tasks=tasks, training=training)
+
+    def points(self, records: Sequence[Record]) -> list[dict[str, Any]]:
+        """Return every row with its world among its conditions, and who answered in which seed."""
+        return [
+            {**row, "condition": {"world": at["world"], **row["condition"]}, "of": at["method"], "seed": record["seed"]}
+            for record in records
+            for at in (record["condition"],)
+            for row in record["rows"]
+        ]
+
+    def claims(self, records: Sequence[Record]) -> list[Claim]:
+        """Compare the priors, two at a time, world by world, by the best sample and by the whole distribution."""
+        return [
+            _better(records, first, second, world, *by)
+            for world in WORLDS
+            for by in (("best of N, PSNR", BEST, 1), ("CRPS", CRPS, -1))
+            for first, second in pairwise(ORDER)
+        ]
+
+
+def _better(
+    records: Sequence[Record], first: str, second: str, world: str, words: str, row: tuple[str, str], sign: int
+) -> Claim:
+    """Hold the difference of two means against its standard error: over seeds, of a single seed over sequences."""
+    statement = f"{world}: {first} better than {second} by {words} (by more than {CLEAR:g} standard errors)"
+    found = [_numbers(records, method, world, row) for method in (first, second)]
+    if not all(found):
+        return Claim(statement=statement, holds=None, measured="not run")
+    (a, a_error), (b, b_error) = (_pooled(numbers) for numbers in found)
+    error = math.hypot(a_error, b_error)
+    return Claim(
+        statement=statement,
+        holds=sign * (a - b) > CLEAR * error,
+        measured=f"{a:.4g} against {b:.4g}, difference {a - b:+.2g} ± {error:.2g}",
+    )
+
+
+def _numbers(records: Sequence[Record], method: str, world: str, wanted: tuple[str, str]) -> list[tuple[float, float]]:
+    """Return value and standard error of a row, seed by seed."""
+    return [
+        (row["value"], row["standard_error"])
+        for record in records
+        if record["condition"] == {"method": method, "world": world}
+        for row in record["rows"]
+        if (row["method"], row["metric"]) == wanted
+    ]
+
+
+def _pooled(numbers: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    values = [value for value, _ in numbers]
+    return mean(values), stdev(values) / math.sqrt(len(values)) if len(values) > 1 else numbers[0][1]

