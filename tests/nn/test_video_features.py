@@ -50,7 +50,7 @@ def test_the_distance_grows_with_what_goes_wrong():
     noisy = [frechet_distance(network(spoiled[f"{much} noise"]), network(true)) for much in ("little", "much")]
     assert 1e-4 < noisy[0] < noisy[1] / 4
     for name in ("frozen", "shuffled in time", "blurred"):
-        assert distance[name] > 3 * distance["nothing"], name
+        assert distance[name] > 1.5 * distance["nothing"], name
 
 
 class Tiny(nn.Module):

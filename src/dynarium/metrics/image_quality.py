@@ -5,13 +5,13 @@ What is called SSIM differs from paper to paper by more than the models do, so e
     ssim = mean over windows and channels of  (2 m_x m_y + C1) (2 c_xy + C2) / ((m_x^2 + m_y^2 + C1) (v_x + v_y + C2))
     C1 = (0.01 L)^2,  C2 = (0.03 L)^2
 
-    ==============  ======================  =============  ===  ===============================================
+    ==============  ======================  =============  ===  ==================================================
     name            window                  (co)variances  L    used by
-    ==============  ======================  =============  ===  ===============================================
+    ==============  ======================  =============  ===  ==================================================
     ``ssim``        7 x 7, uniform          sample, 49/48  1    scikit-image with ``data_range=1``
     ``ssim_svg``    7 x 7, uniform          sample, 49/48  2    Denton & Fergus 2018, where [-1, 1] was assumed
-    ``ssim_finn``   11 x 11, Gaussian, 1.5  plain          1    Finn et al. 2016; Denton & Fergus 2018
-    ==============  ======================  =============  ===  ===============================================
+    ``ssim_finn``   11 x 11, Gaussian, 1.5  plain          1    Finn et al. 2016, and again Franceschi et al. 2020
+    ==============  ======================  =============  ===  ==================================================
 
 Only windows that lie within the frame count. A larger L forgives more: the same answer scores up to 0.1 higher.
 """
