@@ -108,7 +108,7 @@ def ssims(
     """
     h, w = truth.shape[-2:]
     flat = prediction.reshape(-1, truth[..., 0, 0].numel(), h, w)
-    found = {variant: flat.new_empty(flat.shape[:2]) for variant in variants}
+    found: dict[SSIM, Tensor] = {variant: flat.new_empty(flat.shape[:2]) for variant in variants}
     groups: dict[tuple[int, float | None], list[SSIM]] = {}
     for variant in variants:
         window = WINDOWS[variant]
@@ -131,11 +131,11 @@ def ssims(
                 means = mean_x + centre, mean_y + centre
                 for variant in group:
                     found[variant][s, part] = WINDOWS[variant].similarity(*means, covariance, power).mean((1, 2))
-    shaped = {variant: values.reshape(prediction.shape[:-2]) for variant, values in found.items()}
-    return {
-        variant: (values if (nan := WINDOWS[variant].nan) is None else values.nan_to_num(nan=nan)).mean(-1)
-        for variant, values in shaped.items()
-    }
+    answers: dict[SSIM, Tensor] = {}
+    for variant, values in found.items():
+        nan, shaped = WINDOWS[variant].nan, values.reshape(prediction.shape[:-2])
+        answers[variant] = (shaped if nan is None else shaped.nan_to_num(nan=nan)).mean(-1)
+    return answers
 
 
 def _banded(weights: Float[Tensor, " k"], side: int) -> Float[Tensor, "v s"]:
