@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage, signal
 
 from dynarium.errors import UserError
-from dynarium.metrics.image_quality import WINDOWS, psnr, ssim
+from dynarium.metrics.image_quality import WINDOWS, psnr, ssim, ssims
 from dynarium.systems import WORLDS
 
 
@@ -89,6 +89,7 @@ def test_more_frames_than_are_worked_on_at_once(variant):
     parts = torch.cat([ssim(x[:, k : k + 1], y[:, k : k + 1], variant) for k in range(30)], 1)
     torch.testing.assert_close(whole, parts)
     torch.testing.assert_close(ssim(y, y, variant), torch.ones(5, 30))
+    assert torch.equal(ssims(x, y, tuple(ORIGINALS))[variant], whole)
 
 
 def test_a_frame_that_is_not_a_number_scores_minus_one_with_finn_only():

@@ -100,8 +100,10 @@ def test_walls_foretell_the_bounces_of_digits(tmp_path):
             return Beliefs(noise, noise, torch.zeros_like(noise), torch.randn(len(batch), 19, 2, generator=g))
 
     found = values(Bounces().run(Blind(), digits), "bounce_auc")
-    assert found["wall-nearness", 0].value > 0.7 and found["wall-nearness", 0].baseline
+    # A digit that has just bounced was at the wall a step ago; one that is near it may as well fly along.
+    assert 0.55 < found["wall-nearness", 0].value < found["wall-nearness", 1].value
     for lag in (0, 1):
+        assert found["wall-nearness", lag].baseline
         row = found["prior-deviation", lag]
         assert abs(row.value - 0.5) < 4 * row.standard_error < 0.5
 

@@ -5,17 +5,18 @@ What is called SSIM differs from paper to paper by more than the models do, so e
     ssim = mean over windows and channels of  (2 m_x m_y + C1) (2 c_xy + C2) / ((m_x^2 + m_y^2 + C1) (v_x + v_y + C2))
     C1 = (0.01 L)^2,  C2 = (0.03 L)^2
 
-    ==============  ======================  =============  ===  =========================================================
+    ==============  ======================  =============  ===  ==================================================
     name            window                  (co)variances  L    used by
-    ==============  ======================  =============  ===  =========================================================
-    ``ssim``        7 x 7, uniform          sample, 49/48  1    scikit-image with ``data_range=1``; Franceschi et al. 2020
-    ``ssim_svg``    7 x 7, uniform          sample, 49/48  2    Denton & Fergus 2018: floats were taken to be in [-1, 1]
-    ``ssim_finn``   11 x 11, Gaussian, 1.5  plain          1    Finn et al. 2016; Denton & Fergus 2018
-    ==============  ======================  =============  ===  =========================================================
+    ==============  ======================  =============  ===  ==================================================
+    ``ssim``        7 x 7, uniform          sample, 49/48  1    scikit-image with ``data_range=1``
+    ``ssim_svg``    7 x 7, uniform          sample, 49/48  2    Denton & Fergus 2018, where [-1, 1] was assumed
+    ``ssim_finn``   11 x 11, Gaussian, 1.5  plain          1    Finn et al. 2016, and again Franceschi et al. 2020
+    ==============  ======================  =============  ===  ==================================================
 
 Only windows that lie within the frame count. A larger L forgives more: the same answer scores up to 0.1 higher.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +60,13 @@ class Window:
         weights = torch.ones_like(at) if self.sigma is None else (-at.square() / (2 * self.sigma**2)).exp()
         return (weights / weights.sum()).to(like)
 
+    def similarity(self, mean_x: Tensor, mean_y: Tensor, covariance: Tensor, power: Tensor) -> Tensor:
+        """Return the similarity of every window from means, plain covariance, and the sum of the plain variances."""
+        n = self.size**2
+        scale, c1, c2 = n / (n - 1) if self.sample else 1.0, (0.01 * self.range) ** 2, (0.03 * self.range) ** 2
+        value = (2 * mean_x * mean_y + c1) * (2 * scale * covariance + c2)
+        return value / ((mean_x.square() + mean_y.square() + c1) * (scale * power + c2))
+
 
 WINDOWS: dict[SSIM, Window] = {
     "ssim": Window("skimage-7x7", 7, None, True, 1.0),
@@ -80,45 +88,54 @@ def ssim(
 ) -> Float[Tensor, "*s b t"]:
     """Return the structural similarity of frames in [0, 1]: 1 for equal ones. See the module for its three definitions.
 
+    Raises:
+        UserError: The frames are smaller than the window.
+    """
+    return ssims(prediction, truth, (variant,))[variant]
+
+
+def ssims(
+    prediction: Float[Tensor, "*s b t c h w"], truth: Float[Tensor, "b t c h w"], variants: Sequence[SSIM]
+) -> dict[SSIM, Float[Tensor, "*s b t"]]:
+    """Return the structural similarity by several definitions; those that share a window share its sums.
+
     The windows slide by two products with banded matrices, and what belongs to the truth is computed once for all samples.
     Frames are centred at the true one's mean before they are squared, as single precision would otherwise lose the
     variance of bright surfaces.
 
     Raises:
-        UserError: The frames are smaller than the window.
+        UserError: The frames are smaller than a window.
     """
-    window, (h, w) = WINDOWS[variant], truth.shape[-2:]
-    if min(h, w) < window.size:
-        raise UserError(f"{variant}: frames of at least {window.size}x{window.size} pixels wanted, got {h}x{w}")
-    weights = window.weights(truth)
-    rows, columns = _banded(weights, h), _banded(weights, w).mT
-    n = window.size**2
-    scale, c1, c2 = n / (n - 1) if window.sample else 1.0, (0.01 * window.range) ** 2, (0.03 * window.range) ** 2
-
-    def smooth(x: Tensor) -> Tensor:
-        return rows @ (x @ columns)
-
+    h, w = truth.shape[-2:]
     flat = prediction.reshape(-1, truth[..., 0, 0].numel(), h, w)
-    found = flat.new_empty(flat.shape[:2])
-    for k, y in enumerate(truth.reshape(-1, h, w).split(FRAMES_AT_ONCE)):
-        part = slice(k * FRAMES_AT_ONCE, k * FRAMES_AT_ONCE + len(y))
-        centre = y.mean((1, 2), keepdim=True)
-        y = y - centre
-        mean_y = smooth(y)
-        power_y = smooth(y * y) - mean_y.square()
-        full_y = mean_y + centre
-        for s in range(len(flat)):
-            x = flat[s, part] - centre
-            mean_x = smooth(x)
-            covariance = smooth(x * y) - mean_x * mean_y
-            power = smooth(x * x) - mean_x.square() + power_y
-            full_x = mean_x + centre
-            value = (2 * full_x * full_y + c1) * (2 * scale * covariance + c2)
-            value = value / ((full_x.square() + full_y.square() + c1) * (scale * power + c2))
-            found[s, part] = value.mean((1, 2))
-    if window.nan is not None:
-        found = found.nan_to_num(nan=window.nan)
-    return found.reshape(prediction.shape[:-2]).mean(-1)
+    found: dict[SSIM, Tensor] = {variant: flat.new_empty(flat.shape[:2]) for variant in variants}
+    groups: dict[tuple[int, float | None], list[SSIM]] = {}
+    for variant in variants:
+        window = WINDOWS[variant]
+        if min(h, w) < window.size:
+            raise UserError(f"{variant}: frames of at least {window.size}x{window.size} pixels wanted, got {h}x{w}")
+        groups.setdefault((window.size, window.sigma), []).append(variant)
+    for group in groups.values():
+        weights = WINDOWS[group[0]].weights(truth)
+        rows, columns = _banded(weights, h), _banded(weights, w).mT
+        for k, y in enumerate(truth.reshape(-1, h, w).split(FRAMES_AT_ONCE)):
+            part = slice(k * FRAMES_AT_ONCE, k * FRAMES_AT_ONCE + len(y))
+            centre = y.mean((1, 2), keepdim=True)
+            y = y - centre
+            mean_y, square_y = rows @ (y @ columns), rows @ (y * y @ columns)
+            for s in range(len(flat)):
+                x = flat[s, part] - centre
+                mean_x = rows @ (x @ columns)
+                covariance = (rows @ (x * y @ columns)) - mean_x * mean_y
+                power = (rows @ (x * x @ columns)) + square_y - mean_x.square() - mean_y.square()
+                means = mean_x + centre, mean_y + centre
+                for variant in group:
+                    found[variant][s, part] = WINDOWS[variant].similarity(*means, covariance, power).mean((1, 2))
+    answers: dict[SSIM, Tensor] = {}
+    for variant, values in found.items():
+        nan, shaped = WINDOWS[variant].nan, values.reshape(prediction.shape[:-2])
+        answers[variant] = (shaped if nan is None else shaped.nan_to_num(nan=nan)).mean(-1)
+    return answers
 
 
 def _banded(weights: Float[Tensor, " k"], side: int) -> Float[Tensor, "v s"]:

@@ -98,7 +98,7 @@ class LPIPS(nn.Module):
             total = total + nn.functional.conv2d((x - y).square(), weight).mean((1, 2, 3))
         return total
 
-    def forward(self, first: Float[Tensor, "m c h w"], second: Float[Tensor, "m c h w"]) -> Float[Tensor, " m"]:
+    def forward(self, first: Float[Tensor, "m #c h w"], second: Float[Tensor, "m #c h w"]) -> Float[Tensor, " m"]:
         """Return the distances of frames in [0, 1]."""
         return self.between(self.stages(first), self.stages(second))
 
