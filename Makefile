@@ -21,7 +21,7 @@ test: .venv/.test  ## Check style, imports and behaviour
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest --numprocesses 2
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 lint: .venv/.lint  ## Check style, types and imports
 	$(BIN)/ruff check src tests benchmarks
