@@ -4,11 +4,14 @@ import torch
 
 from dynarium.types import SequenceBatch
 
+MASK = torch.tensor([[1, 1, 0, 0, 1, 1], [1, 0, 1, 0, 0, 0], [0, 0, 1, 1, 1, 0]], dtype=torch.bool)
+"""What is observed of three sequences of six frames."""
 
-def random_video(b=3, t=5, side=32, seed=0, action=0):
+
+def random_video(b=3, t=5, side=32, seed=0, control=0):
     g = torch.Generator().manual_seed(seed)
     video = (torch.rand(b, t, 1, side, side, generator=g) > 0.7).to(torch.uint8) * 255
-    return SequenceBatch(video=video, action=torch.randn(b, t, action, generator=g) if action else None)
+    return SequenceBatch(video=video, action=torch.randn(b, t, control, generator=g) if control else None)
 
 
 def bars(t=4):

@@ -21,9 +21,9 @@ from dynarium.models.dkf import DKFConfig
 from dynarium.models.kvae import KVAEConfig
 from dynarium.objectives.schedules import Linear
 from dynarium.types import SequenceBatch
+from videos import MASK
 
 SMALL = DKFConfig(frame=(1, 8, 8), channels=(8, 8), hidden=12, state=3, likelihood="gaussian")
-MASK = torch.tensor([[1, 1, 0, 0, 1, 1], [1, 0, 1, 0, 0, 0], [0, 0, 1, 1, 1, 0]], dtype=torch.bool)
 KINDS = [("filter", "gated", 0), ("smooth", "gated", 2), ("smooth", "residual", 0), ("filter", "residual", 2)]
 
 

@@ -40,7 +40,7 @@ def test_capabilities(monkeypatch):
 
 
 def test_the_loss_is_the_formula():
-    model, batch = model_of(actions="raw", control=2).eval(), random_video(action=2)
+    model, batch = model_of(actions="raw", control=2).eval(), random_video(control=2)
     x = 2 * (batch.video.float() / 255) - 1
     g = seeded()
     noise, time = torch.randn(12, 1, 32, 32, generator=g).unflatten(0, (3, 4)), torch.rand(12, generator=g)
@@ -93,7 +93,7 @@ def test_later_and_hidden_frames_cannot_matter():
 
 
 def test_actions_and_the_loss():
-    model, batch = model_of(actions="raw", control=2).eval(), random_video(action=2)
+    model, batch = model_of(actions="raw", control=2).eval(), random_video(control=2)
     later = torch.randn(3, 2, 2)
     one, other = (model.forecast(batch, 2, action=a) for a in (later, later + 1))
     assert torch.equal(one[:, :, 0], other[:, :, 0]) and not torch.equal(one[:, :, 1], other[:, :, 1])

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from dynarium.models.kvae import KVAEConfig
 from dynarium.objectives.schedules import Linear
 from dynarium.ssm import emit, kalman_filter, predict_ahead
 from dynarium.types import SequenceBatch
+from videos import MASK, random_video
 
 SMALL = KVAEConfig(frame=(1, 8, 8), channels=(8, 8), hidden=6, state=3)
 
@@ -28,14 +30,7 @@ def model_of(**changed):
     return model
 
 
-def batch_of(b=3, t=6, seed=0, control=0):
-    g = torch.Generator().manual_seed(seed)
-    video = (torch.rand(b, t, 1, 8, 8, generator=g) > 0.7).to(torch.uint8) * 255
-    action = torch.randn(b, t, control, generator=g) if control else None
-    return SequenceBatch(video=video, action=action)
-
-
-MASK = torch.tensor([[1, 1, 0, 0, 1, 1], [1, 0, 1, 0, 0, 0], [0, 0, 1, 1, 1, 0]], dtype=torch.bool)
+batch_of = partial(random_video, t=6, side=8)
 
 
 def test_capabilities():

@@ -7,7 +7,7 @@ from dynarium.errors import UserError
 from dynarium.models import MODELS
 from dynarium.models.capabilities import Model, PredictsNext
 from dynarium.models.one_step_transformer import OneStepTransformerConfig
-from dynarium.types import SequenceBatch
+from signals import random_signals
 
 TINY = OneStepTransformerConfig(inputs=2, outputs=1, steps=12, layers=2, heads=2, width=8)
 
@@ -19,13 +19,6 @@ def built(**options):
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return model.double().eval()
-
-
-def batch_of(b: int = 3, t: int = 12, **fields) -> SequenceBatch:
-    generator = torch.Generator().manual_seed(1)
-    u = torch.randn(b, t, 2, generator=generator, dtype=torch.float64)
-    y = torch.randn(b, t, 1, generator=generator, dtype=torch.float64)
-    return replace(SequenceBatch(action=u, observation=y), **fields)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +41,10 @@ def test_published_sizes(options, count):
 @pytest.mark.parametrize("normalisation", ["past", "none"])
 @pytest.mark.parametrize("current_input", [True, False])
 def test_a_prediction_sees_inputs_up_to_it_and_outputs_before_it(positions, normalisation, current_input):
-    model, batch = built(positions=positions, normalisation=normalisation, current_input=current_input), batch_of()
+    model, batch = (
+        built(positions=positions, normalisation=normalisation, current_input=current_input),
+        random_signals(t=12),
+    )
     before, _ = model.predict_next(batch)
     for name in ("action", "observation"):
         changed = getattr(batch, name).clone()
@@ -60,7 +56,7 @@ def test_a_prediction_sees_inputs_up_to_it_and_outputs_before_it(positions, norm
 
 
 def test_the_leak_leaks():
-    model, batch = built(normalisation="whole-trajectory-leak"), batch_of()
+    model, batch = built(normalisation="whole-trajectory-leak"), random_signals(t=12)
     before, _ = model.predict_next(batch)
     changed = batch.observation.clone()
     changed[:, -1] += 5
@@ -69,7 +65,7 @@ def test_the_leak_leaks():
 
 
 def test_predictions_scale_and_shift_with_the_signals():
-    model, batch = built(probabilistic=True), batch_of()
+    model, batch = built(probabilistic=True), random_signals(t=12)
     mean, deviation = model.predict_next(batch)
     scaled = replace(batch, action=batch.action * 8 - 3, observation=batch.observation * 0.25 + 7)
     other, other_deviation = model.predict_next(scaled)
@@ -81,7 +77,7 @@ def test_predictions_scale_and_shift_with_the_signals():
 @pytest.mark.parametrize("normalisation", ["past", "none", "whole-trajectory-leak"])
 @pytest.mark.parametrize("probabilistic", [False, True])
 def test_the_loss_is_its_formula(normalisation, probabilistic):
-    model, batch = built(normalisation=normalisation, probabilistic=probabilistic, burn_in=3), batch_of()
+    model, batch = built(normalisation=normalisation, probabilistic=probabilistic, burn_in=3), random_signals(t=12)
     loss, _ = model.loss(batch, 0)
     mean, deviation = model.predict_next(batch)
     unit = batch.observation.std(1, correction=0, keepdim=True)
@@ -98,7 +94,7 @@ def test_the_loss_is_its_formula(normalisation, probabilistic):
 def test_hidden_outputs_cannot_matter():
     mask = torch.ones(3, 12, dtype=torch.bool)
     mask[:, 4:6] = False
-    model, batch = built(), batch_of(mask=mask, length=torch.tensor([12, 9, 12]))
+    model, batch = built(), random_signals(t=12, mask=mask, length=torch.tensor([12, 9, 12]))
     spoilt, inputs = batch.observation.clone(), batch.action.clone()
     spoilt[:, 4:6] = torch.nan
     spoilt[1, 9:] = inputs[1, 9:] = torch.nan
@@ -111,14 +107,14 @@ def test_hidden_outputs_cannot_matter():
 def test_capabilities_and_gradients():
     model = replace(TINY, probabilistic=True, dropout=0.1).build()
     assert isinstance(model, Model) and isinstance(model, PredictsNext)
-    loss, terms = model.train().loss(batch_of(t=20), 0)
+    loss, terms = model.train().loss(random_signals(t=20), 0)
     loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
     assert set(terms) == {"mse", "nll"}
 
 
 def test_signals_enter_and_leave_in_full_precision():
-    model, batch = built().float(), batch_of()
+    model, batch = built().float(), random_signals(t=12)
     with torch.autocast("cpu", torch.bfloat16):
         mean, _ = model.predict_next(batch)
         inside = model.blocks[0].mlp.inner(torch.zeros(1, 1, 8))
@@ -142,11 +138,11 @@ def test_signals_enter_and_leave_in_full_precision():
 )
 def test_bad_input(change, message):
     with pytest.raises(UserError, match=message):
-        built().predict_next(replace(batch_of(), **change))
+        built().predict_next(replace(random_signals(t=12), **change))
 
 
 def test_signals_of_different_lengths():
-    batch = batch_of()
+    batch = random_signals(t=12)
     object.__setattr__(batch, "action", torch.zeros(3, 11, 2))  # past the shape check, which runs in the tests only
     with pytest.raises(UserError, match="action: as many steps as the 12 of the observation wanted, got 11"):
         built().predict_next(batch)

@@ -1,6 +1,7 @@
 """AE-RNN and VAE-RNN: what is hidden cannot matter, the fast path is the slow path, the objective is the formula."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,10 +13,10 @@ from dynarium.models.capabilities import Encodes, Forecasts, Imputes, Model, Rec
 from dynarium.models.kvae import KVAEConfig
 from dynarium.models.pixel_rnn import PixelRNNConfig
 from dynarium.types import SequenceBatch
+from videos import MASK, random_video
 
 SMALL = PixelRNNConfig(frame=(1, 8, 8), channels=(8, 8), hidden=6)
 BOTH = pytest.mark.parametrize("variational", [False, True])
-MASK = torch.tensor([[1, 1, 0, 0, 1, 1], [1, 0, 1, 0, 0, 0], [0, 0, 1, 1, 1, 0]], dtype=torch.bool)
 
 
 def model_of(**changed):
@@ -28,11 +29,7 @@ def model_of(**changed):
     return model
 
 
-def batch_of(b=3, t=6, seed=0, control=0):
-    g = torch.Generator().manual_seed(seed)
-    video = (torch.rand(b, t, 1, 8, 8, generator=g) > 0.7).to(torch.uint8) * 255
-    action = torch.randn(b, t, control, generator=g) if control else None
-    return SequenceBatch(video=video, action=action)
+batch_of = partial(random_video, t=6, side=8)
 
 
 @BOTH

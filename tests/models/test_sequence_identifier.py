@@ -7,7 +7,7 @@ from dynarium.errors import UserError
 from dynarium.models import MODELS
 from dynarium.models.capabilities import Identifies, Model
 from dynarium.models.sequence_identifier import SequenceIdentifierConfig
-from dynarium.types import SequenceBatch
+from signals import cut, random_signals
 
 TINY = SequenceIdentifierConfig(inputs=2, outputs=1, context=9, horizon=5, layers=2, width=8, states=6)
 CELLS = ["lstm", "state-space"]
@@ -20,17 +20,6 @@ def built(**options):
     return model.double().eval()
 
 
-def batch_of(b: int = 3, t: int = 14, **fields) -> SequenceBatch:
-    generator = torch.Generator().manual_seed(1)
-    u = torch.randn(b, t, 2, generator=generator, dtype=torch.float64)
-    y = torch.randn(b, t, 1, generator=generator, dtype=torch.float64)
-    return replace(SequenceBatch(action=u, observation=y), **fields)
-
-
-def cut(batch: SequenceBatch, m: int = 9) -> tuple[SequenceBatch, torch.Tensor]:
-    return SequenceBatch(action=batch.action[:, :m], observation=batch.observation[:, :m]), batch.action[:, m:]
-
-
 def test_registered():
     assert MODELS["lstm-identifier"]().cell == "lstm"
     assert MODELS["state-space-identifier"]().cell == "state-space"
@@ -38,7 +27,7 @@ def test_registered():
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_later_input_cannot_change_an_earlier_output(cell):
-    model, (context, action) = built(cell=cell), cut(batch_of())
+    model, (context, action) = built(cell=cell), cut(random_signals())
     before, _ = model.simulate(context, action)
     changed = action.clone()
     changed[:, 2] += 5
@@ -54,7 +43,7 @@ def test_a_later_input_cannot_change_an_earlier_output(cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_answer_is_out_of_reach(cell):
-    model, batch, outputs = built(cell=cell), batch_of(), []
+    model, batch, outputs = built(cell=cell), random_signals(), []
     model.head.register_forward_hook(lambda module, arguments, output: outputs.append(output))
     model.loss(batch, 0)
     spoilt = batch.observation.clone()
@@ -65,7 +54,7 @@ def test_the_answer_is_out_of_reach(cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_outputs_scale_and_shift_with_the_signals(cell):
-    model, (context, action) = built(cell=cell, probabilistic=True), cut(batch_of())
+    model, (context, action) = built(cell=cell, probabilistic=True), cut(random_signals())
     mean, deviation = model.simulate(context, action)
     scaled = replace(context, action=context.action * 8 - 3, observation=context.observation * 0.25 + 7)
     other, other_deviation = model.simulate(scaled, action * 8 - 3)
@@ -74,7 +63,7 @@ def test_outputs_scale_and_shift_with_the_signals(cell):
 
 
 def test_the_lstm_is_fed_as_the_module_says():
-    model, (context, action) = built(cell="lstm", normalisation="none", layers=1), cut(batch_of())
+    model, (context, action) = built(cell="lstm", normalisation="none", layers=1), cut(random_signals())
     cell = torch.nn.LSTMCell(8, 8).double()
     cell.load_state_dict({name.removesuffix("_l0"): value for name, value in model.lstm.state_dict().items()})
     state, expected = None, []
@@ -91,7 +80,7 @@ def test_the_lstm_is_fed_as_the_module_says():
 def test_capabilities_and_gradients(cell):
     mask = torch.ones(3, 16, dtype=torch.bool)
     mask[:, 3] = False
-    batch = batch_of(t=16, mask=mask, length=torch.tensor([16, 12, 16]))
+    batch = random_signals(t=16, mask=mask, length=torch.tensor([16, 12, 16]))
     model = replace(TINY, cell=cell, probabilistic=True, least_context=5, least_horizon=2).build()
     assert isinstance(model, Model) and isinstance(model, Identifies)
     spoilt = torch.where(batch.observed()[..., None], batch.observation, torch.nan)
@@ -102,12 +91,12 @@ def test_capabilities_and_gradients(cell):
 
 
 def test_any_number_of_steps():
-    mean, _ = built().simulate(*cut(batch_of(t=60), 25))
+    mean, _ = built().simulate(*cut(random_signals(t=60), 25))
     assert mean.shape == (3, 35, 1) and mean.isfinite().all()
 
 
 def test_bad_input():
-    model, (context, action) = built(), cut(batch_of())
+    model, (context, action) = built(), cut(random_signals())
     with pytest.raises(UserError, match="action: 2 channels wanted, got 1"):
         model.simulate(context, action[..., :1])
     with pytest.raises(UserError, match="model.dropout: expected a probability in \\[0, 1\\), got 1"):

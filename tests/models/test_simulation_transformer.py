@@ -8,6 +8,7 @@ from dynarium.models import MODELS
 from dynarium.models.capabilities import Identifies, Model
 from dynarium.models.simulation_transformer import SimulationTransformerConfig
 from dynarium.types import SequenceBatch
+from signals import cut, random_signals
 
 TINY = SimulationTransformerConfig(inputs=2, outputs=1, context=9, horizon=5, layers=2, heads=2, width=8)
 VARIANTS = [
@@ -24,17 +25,6 @@ def built(**options):
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return model.double().eval()
-
-
-def batch_of(b: int = 3, t: int = 14, **fields) -> SequenceBatch:
-    generator = torch.Generator().manual_seed(1)
-    u = torch.randn(b, t, 2, generator=generator, dtype=torch.float64)
-    y = torch.randn(b, t, 1, generator=generator, dtype=torch.float64)
-    return replace(SequenceBatch(action=u, observation=y), **fields)
-
-
-def cut(batch: SequenceBatch, m: int = 9) -> tuple[SequenceBatch, torch.Tensor]:
-    return SequenceBatch(action=batch.action[:, :m], observation=batch.observation[:, :m]), batch.action[:, m:]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +44,7 @@ def test_published_sizes(options, count):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_later_input_cannot_change_an_earlier_output(variant):
-    model, (context, action) = built(**variant), cut(batch_of())
+    model, (context, action) = built(**variant), cut(random_signals())
     before, _ = model.simulate(context, action)
     changed = action.clone()
     changed[:, 2] += 5
@@ -69,7 +59,7 @@ def test_a_later_input_cannot_change_an_earlier_output(variant):
 
 @pytest.mark.parametrize("normalisation", ["context", "none"])
 def test_the_answer_is_out_of_reach(normalisation):
-    model, batch = built(normalisation=normalisation), batch_of()
+    model, batch = built(normalisation=normalisation), random_signals()
     seen = {}
 
     def keep(module, arguments, output):
@@ -86,7 +76,7 @@ def test_the_answer_is_out_of_reach(normalisation):
 
 
 def test_the_leak_leaks():
-    model, batch = built(normalisation="whole-trajectory-leak"), batch_of()
+    model, batch = built(normalisation="whole-trajectory-leak"), random_signals()
     outputs = []
     model.head.register_forward_hook(lambda module, arguments, output: outputs.append(output))
     model.loss(batch, 0)
@@ -98,7 +88,7 @@ def test_the_leak_leaks():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_outputs_scale_and_shift_with_the_signals(variant):
-    model, (context, action) = built(probabilistic=True, **variant), cut(batch_of())
+    model, (context, action) = built(probabilistic=True, **variant), cut(random_signals())
     mean, deviation = model.simulate(context, action)
     scaled = replace(context, action=context.action * 8 - 3, observation=context.observation * 0.25 + 7)
     other, other_deviation = model.simulate(scaled, action * 8 - 3)
@@ -108,7 +98,7 @@ def test_outputs_scale_and_shift_with_the_signals(variant):
 
 def test_the_network_is_that_of_the_paper():
     """A literal transcription in float64, with PyTorch's own transformer layers, whose parameters are copied."""
-    model, batch = built(normalisation="none", bias=True, mlp_bias=True), batch_of()
+    model, batch = built(normalisation="none", bias=True, mlp_bias=True), random_signals()
     options = {"dim_feedforward": 32, "dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
     memory = model.embed_context.linear(torch.cat([batch.action[:, :9], batch.observation[:, :9]], -1))
     memory = memory + model.position_context.weight
@@ -145,7 +135,7 @@ def copy_rest(layer, block, *norms):
 
 @pytest.mark.parametrize("probabilistic", [False, True])
 def test_the_loss_is_its_formula(probabilistic):
-    model, batch = built(probabilistic=probabilistic), batch_of()
+    model, batch = built(probabilistic=probabilistic), random_signals()
     loss, _ = model.loss(batch, 0)
     mean, deviation = model.simulate(*cut(batch))
     unit, target = batch.observation.std(1, correction=0, keepdim=True), batch.observation[:, 9:]
@@ -157,7 +147,7 @@ def test_the_loss_is_its_formula(probabilistic):
 
 
 def test_training_draws_lengths_and_windows():
-    model, batch = built(least_context=4, least_horizon=2).train(), batch_of(t=20)
+    model, batch = built(least_context=4, least_horizon=2).train(), random_signals(t=20)
     shapes = set()
     model.head.register_forward_hook(lambda module, arguments, output: shapes.add(output.shape[1]))
     pasts = set()
@@ -169,7 +159,7 @@ def test_training_draws_lengths_and_windows():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_sequences_of_unequal_lengths_are_as_if_alone(variant):
-    model, (context, action) = built(**variant), cut(batch_of())
+    model, (context, action) = built(**variant), cut(random_signals())
     lengths = [9, 6, 4]
     together, _ = model.simulate(replace(context, length=torch.tensor(lengths)), action)
     for i, length in enumerate(lengths):
@@ -183,7 +173,7 @@ def test_hidden_steps_cannot_matter():
     mask = torch.ones(3, 14, dtype=torch.bool)
     mask[:, 3:5], mask[:, 12] = False, False
     mask[2] = False
-    model, batch = built(), batch_of(mask=mask)
+    model, batch = built(), random_signals(mask=mask)
     spoilt = torch.where(mask[..., None], batch.observation, torch.nan)
     loss, _ = model.loss(replace(batch, observation=spoilt), 0)
     assert loss.isfinite() and loss == model.loss(batch, 0)[0]
@@ -193,14 +183,14 @@ def test_hidden_steps_cannot_matter():
 def test_capabilities_and_gradients(variant):
     model = replace(TINY, probabilistic=True, dropout=0.1, initialisation="gpt", **variant).build()
     assert isinstance(model, Model) and isinstance(model, Identifies)
-    loss, terms = model.train().loss(batch_of(), 0)
+    loss, terms = model.train().loss(random_signals(), 0)
     loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
     assert set(terms) == {"mse", "nll"}
 
 
 def test_signals_enter_and_leave_in_full_precision():
-    model, (context, action) = built().float(), cut(batch_of())
+    model, (context, action) = built().float(), cut(random_signals())
     with torch.autocast("cpu", torch.bfloat16):
         mean, _ = model.simulate(context, action)
         entered, _ = model.embed_context(torch.zeros(1, 9, 3))
@@ -209,11 +199,11 @@ def test_signals_enter_and_leave_in_full_precision():
 
 
 def test_bad_input():
-    model, (context, action) = built(), cut(batch_of())
+    model, (context, action) = built(), cut(random_signals())
     with pytest.raises(UserError, match="context: at most the model's 9 steps wanted, got 10"):
-        model.simulate(*cut(batch_of(), 10))
+        model.simulate(*cut(random_signals(), 10))
     with pytest.raises(UserError, match="action: at most the model's 5 steps wanted, got 6"):
-        model.simulate(*cut(batch_of(), 8))
+        model.simulate(*cut(random_signals(), 8))
     with pytest.raises(UserError, match="action: 2 channels wanted, got 1"):
         model.simulate(context, action[..., :1])
     with pytest.raises(UserError, match="action: inputs for the 3 sequences of the context wanted, got 2"):
@@ -225,6 +215,6 @@ def test_bad_input():
         spoilt[1, 2] = torch.inf
         model.simulate(replace(context, observation=spoilt), action)
     with pytest.raises(UserError, match="observation: 9 steps of context and 5 to simulate wanted, got 10 in all"):
-        model.loss(batch_of(t=10), 0)
+        model.loss(random_signals(t=10), 0)
     with pytest.raises(UserError, match="model.least_context: expected 1 .. 9, got 10"):
         replace(TINY, least_context=10)

@@ -47,7 +47,7 @@ def test_capabilities():
 @pytest.mark.parametrize("actions", ["none", "raw"])
 def test_the_loss_is_the_bound_step_by_step(actions):
     model = model_of(actions=actions, control=2 if actions == "raw" else 0).double().eval()
-    batch = random_video(action=2 if actions == "raw" else 0)
+    batch = random_video(control=2 if actions == "raw" else 0)
     x = batch.video.double() / 255
     g = seeded()
     first, noise = torch.randn(3, 3, generator=g, dtype=x.dtype), torch.randn(3, 4, 2, generator=g, dtype=x.dtype)
@@ -118,7 +118,7 @@ def test_the_order_of_the_context_is_not_content():
 
 
 def test_actions_and_the_loss():
-    model, batch = model_of(actions="raw", control=2).eval(), random_video(action=2)
+    model, batch = model_of(actions="raw", control=2).eval(), random_video(control=2)
     later = torch.randn(3, 3, 2)
     changed = later.clone()
     changed[:, 0] += 1

@@ -127,7 +127,7 @@ def literal_loss(model, batch, noise, beta):
 def test_the_loss_is_that_of_the_loop(options):
     # Without autocast's float32 casts: the reference is the same formula in double precision.
     model = model_of(beta=Linear(start=0.5, end=2.0, until=10), **options).double()
-    batch = random_video(action=2 if "control" in options else 0)
+    batch = random_video(control=2 if "control" in options else 0)
     batch = replace(batch, video=batch.video.double() / 255, action=None if batch.action is None else batch.action)
     torch.manual_seed(1)
     noise = torch.randn(3, 4, 2, dtype=torch.float64)
@@ -254,7 +254,7 @@ def test_batch_statistics_are_those_of_each_step():
 def test_actions_lead_into_the_frame_after_them():
     for actions in ("raw", "embedded"):
         model = model_of(actions=actions, control=2, prior="none").eval()
-        batch = random_video(action=2)
+        batch = random_video(control=2)
         later = torch.randn(3, 3, 2)
         frames = model.forecast(batch, 3, action=later)
         changed = later.clone()

@@ -48,7 +48,7 @@ def test_hidden_frames_cannot_matter():
 
 
 def test_actions_and_the_loss():
-    model, batch = model_of(actions="embedded", control=2, action_width=3).eval(), random_video(action=2)
+    model, batch = model_of(actions="embedded", control=2, action_width=3).eval(), random_video(control=2)
     later = torch.randn(3, 2, 2)
     one, other = (model.forecast(batch, 2, action=a) for a in (later, later + 1))
     assert torch.equal(one[:, :, 0], other[:, :, 0]) and not torch.equal(one[:, :, 1], other[:, :, 1])

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -15,9 +16,9 @@ from dynarium.objectives.schedules import Constant
 from dynarium.ssm import kalman_filter
 from dynarium.ssm.mean_field import collapse, mean_field_bound
 from dynarium.types import SequenceBatch
+from videos import MASK, random_video
 
 SMALL = SwitchingKVAEConfig(frame=(1, 8, 8), channels=(8, 8), hidden=6, state=3, modes=3, offset=False)
-MASK = torch.tensor([[1, 1, 0, 0, 1, 1], [1, 0, 1, 0, 0, 0], [0, 0, 1, 1, 1, 0]], dtype=torch.bool)
 
 
 def model_of(**changed):
@@ -36,11 +37,7 @@ def model_of(**changed):
     return model
 
 
-def batch_of(b=3, t=6, seed=0, control=0):
-    g = torch.Generator().manual_seed(seed)
-    video = (torch.rand(b, t, 1, 8, 8, generator=g) > 0.7).to(torch.uint8) * 255
-    action = torch.randn(b, t, control, generator=g) if control else None
-    return SequenceBatch(video=video, action=action)
+batch_of = partial(random_video, t=6, side=8)
 
 
 def test_capabilities():
