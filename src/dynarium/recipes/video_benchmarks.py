@@ -127,8 +127,8 @@ def _model(name: str, tier: Tier, *, latent: int, beta: float, context: int) -> 
     return replace(base, backbone="vgg", latent=latent) if tier == "paper" else base
 
 
-KTH = video_table(30, 1000, psnr=28.06, ssim_finn=0.8438, lpips=0.0923, fvd=377)
+KTH = video_table(30, 1000, psnr=28.06, ssim_finn=0.8438, lpips=0.0923, fvd=377.0)
 """SVG-LP on KTH in the table of Franceschi et al. (2020): 64 x 64, 10 frames given."""
 
-BAIR = video_table(28, 256, psnr=18.95, ssim_finn=0.8058, lpips=0.0609, fvd=255)
+BAIR = video_table(28, 256, psnr=18.95, ssim_finn=0.8058, lpips=0.0609, fvd=255.0)
 """SVG-LP on BAIR in the table of Franceschi et al. (2020): 64 x 64, 2 frames given, no actions."""
