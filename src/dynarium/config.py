@@ -229,19 +229,25 @@ def _reclassed(default: Any, arguments: Sequence[str]) -> tuple[Any, list[str]]:
 
 def _with_class(value: Any, path: Sequence[str], option: str, name: str) -> Any:
     """Return a configuration whose field at ``path`` is of the class ``name``, with that class's defaults."""
-    fields = [f.name for f in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
+    fields = list(getattr(value, "__dataclass_fields__", ()))
     if path[0] not in fields:
         raise UserError(f"{option}: unknown option{nearest(path[0], fields)}")
+    old = getattr(value, path[0])
+
+    def changed(new: Any) -> Any:
+        return dataclasses.replace(value, **{path[0]: new})
+
     declared = typing.get_type_hints(type(value))[path[0]]
     if len(path) > 1:
-        return dataclasses.replace(value, **{path[0]: _with_class(getattr(value, path[0]), path[1:], option, name)})
-    members = {kind.__name__.lower(): kind for kind in typing.get_args(declared) if dataclasses.is_dataclass(kind)}
+        return changed(_with_class(old, path[1:], option, name))
+    choices: tuple[Any, ...] = typing.get_args(declared)
+    members = {kind.__name__.lower(): kind for kind in choices if hasattr(kind, "__dataclass_fields__")}
     if name.lower() not in members and ":" not in name:
         wanted = ", ".join(members) or "module:Name"
         raise UserError(f"{option}: expected {wanted}, got {name or 'nothing'!r}")
     kind = members[name.lower()] if name.lower() in members else _open_class(name, declared, option.strip("-"))
     try:
-        return value if type(getattr(value, path[0])) is kind else dataclasses.replace(value, **{path[0]: kind()})
+        return value if type(old) is kind else changed(kind())
     except TypeError as error:
         raise UserError(f"{option}: {error}; a --config file can give it") from None
 
