@@ -229,7 +229,7 @@ def _reclassed(default: Any, arguments: Sequence[str]) -> tuple[Any, list[str]]:
 
 def _with_class(value: Any, path: Sequence[str], option: str, name: str) -> Any:
     """Return a configuration whose field at ``path`` is of the class ``name``, with that class's defaults."""
-    fields = list(getattr(value, "__dataclass_fields__", ()))
+    fields: list[str] = list(getattr(value, "__dataclass_fields__", {}))
     if path[0] not in fields:
         raise UserError(f"{option}: unknown option{nearest(path[0], fields)}")
     old = getattr(value, path[0])
