@@ -17,10 +17,16 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from dynarium.errors import UserError
-from dynarium.models.pixels import fitted_to_frames, leading_actions, seen_frames
-from dynarium.models.video import FRAMES_AT_ONCE, check_batch, check_positive, held, leading_into
+from dynarium.models.pixels import fitted_to_frames, leading_actions
+from dynarium.models.video import (
+    FRAMES_AT_ONCE,
+    check_batch,
+    check_positive,
+    held_frames,
+    leading_into,
+    numbers_of_actions,
+)
 from dynarium.nn.flow_unet import FlowUNet
-from dynarium.nn.frames import as_float
 from dynarium.types import SequenceBatch
 
 LEAST_REST = 0.1
@@ -80,17 +86,15 @@ class FlowVideo(nn.Module):
     def __init__(self, config: FlowVideoConfig) -> None:
         super().__init__()
         self.config, c = config, config.frame[0]
-        if config.actions != "none" and not config.control:
-            raise UserError(f"model.actions: {config.actions!r} needs the field 'action', which the data has not")
-        u = 0 if config.actions == "none" else config.control
+        u = numbers_of_actions(config.actions, config.control)
         self.end = FlowUNet(c, config.memory * c, u, config.width, config.patch)
 
     # ---- the parts -------------------------------------------------------------------------------------------------
 
     def _fields(self, batch: SequenceBatch) -> tuple[Tensor, Tensor | None]:
         """Return the frames in [-1, 1], and which are observed."""
-        video, mask = seen_frames(batch, self.config.frame, "flow-video")
-        return 2 * as_float(held(video, mask)) - 1, mask
+        x, mask = held_frames(batch, self.config.frame, "flow-video")
+        return 2 * x - 1, mask
 
     def past(self, x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t e h w"]:
         """Return, of every step, its frame and those before it that are seen, the latest last."""

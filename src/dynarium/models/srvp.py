@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from dynarium.errors import UserError
-from dynarium.models.pixels import fitted_to_frames, leading_actions, seen_frames
+from dynarium.models.pixels import fitted_to_frames, leading_actions
 from dynarium.models.video import (
     FRAMES_AT_ONCE,
     Backbone,
@@ -37,11 +37,11 @@ from dynarium.models.video import (
     draw_weights,
     drawn,
     encoded_steps,
-    held,
+    held_frames,
     leading_into,
+    numbers_of_actions,
 )
 from dynarium.nn.frame_layers import Statistics
-from dynarium.nn.frames import as_float
 from dynarium.nn.lstm import GaussianLSTM
 from dynarium.objectives.gaussians import gaussian_kl
 from dynarium.objectives.schedules import Constant, Schedule
@@ -124,9 +124,7 @@ class SRVP(nn.Module):
     def __init__(self, config: SRVPConfig) -> None:
         super().__init__()
         self.config, h, d, y, z = config, config.embedding, config.hidden, config.state, config.latent
-        if config.actions != "none" and not config.control:
-            raise UserError(f"model.actions: {config.actions!r} needs the field 'action', which the data has not")
-        u = 0 if config.actions == "none" else config.control
+        u = numbers_of_actions(config.actions, config.control)
         read = y + config.content
         self.encoder, self.decoder = coders(config.backbone, config.frame, read, h, config.width, config.statistics)
         self.first = GaussianLSTM(h, y, d, 1)
@@ -202,8 +200,7 @@ class SRVP(nn.Module):
         return decoded_steps(self.decoder, g, skips, [0] * y.shape[1])
 
     def _fields(self, batch: SequenceBatch) -> tuple[Tensor, Tensor | None]:
-        video, mask = seen_frames(batch, self.config.frame, "srvp")
-        return as_float(held(video, mask)), mask
+        return held_frames(batch, self.config.frame, "srvp")
 
     def _inputs(self, batch: SequenceBatch, h: Tensor) -> Tensor:
         steps = h.shape[1] - 1

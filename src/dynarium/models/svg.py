@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from dynarium.errors import UserError
-from dynarium.models.pixels import fitted_to_frames, leading_actions, seen_frames
+from dynarium.models.pixels import fitted_to_frames, leading_actions
 from dynarium.models.video import (
     FRAMES_AT_ONCE,
     Backbone,
@@ -34,11 +34,12 @@ from dynarium.models.video import (
     draw_weights,
     drawn,
     encoded_steps,
-    held,
+    held_frames,
     leading_into,
+    numbers_of_actions,
 )
 from dynarium.nn.frame_layers import Statistics
-from dynarium.nn.frames import as_float, full_precision
+from dynarium.nn.frames import full_precision
 from dynarium.nn.lstm import GaussianLSTM, PredictorLSTM, expanded
 from dynarium.objectives.gaussians import gaussian_kl
 from dynarium.objectives.schedules import Constant, Schedule
@@ -114,7 +115,7 @@ class SVGConfig:
         """
         g, z = self.embedding, self.latent
         parts: dict[str, nn.Module] = {}
-        u = numbers_of_actions(self)
+        u = numbers_of_actions(self.actions, self.control, self.action_width)
         parts["encoder"], parts["decoder"] = coders(self.backbone, self.frame, g, g, self.width, self.statistics)
         if self.prior != "none":
             parts["posterior"] = GaussianLSTM(g, z, self.hidden, self.posterior_layers)
@@ -160,17 +161,6 @@ def check_skips(config: SVGOptions) -> None:
     """
     if config.skips == "paper" and not config.last_frame_skip and config.context < 2:
         raise UserError("model.skips: 'paper' needs a model.context of at least 2, as it never uses its last frame's")
-
-
-def numbers_of_actions(config: SVGOptions) -> int:
-    """Return how many numbers of an action predictor and prior read.
-
-    Raises:
-        UserError: Actions are wanted and the data has none.
-    """
-    if config.actions != "none" and not config.control:
-        raise UserError(f"model.actions: {config.actions!r} needs the field 'action', which the data has not")
-    return {"none": 0, "raw": config.control, "embedded": config.action_width}[config.actions]
 
 
 class SVG(nn.Module):
@@ -239,8 +229,7 @@ class SVG(nn.Module):
 
     def _fields(self, batch: SequenceBatch) -> tuple[Tensor, Tensor | None]:
         """Return the frames, and which are observed; a hidden one is as the last observed before it, dark if there is none."""
-        video, mask = seen_frames(batch, self.config.frame, "svg")
-        return as_float(held(video, mask)), mask
+        return held_frames(batch, self.config.frame, "svg")
 
     # ---- training --------------------------------------------------------------------------------------------------
 

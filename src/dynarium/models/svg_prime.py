@@ -11,8 +11,8 @@ from typing import Literal
 
 from dynarium.errors import UserError
 from dynarium.models.pixels import fitted_to_frames
-from dynarium.models.svg import SVG, check_skips, numbers_of_actions
-from dynarium.models.video import check_positive
+from dynarium.models.svg import SVG, check_skips
+from dynarium.models.video import check_positive, numbers_of_actions
 from dynarium.nn.conv_lstm import GaussianConvLSTM, PredictorConvLSTM
 from dynarium.nn.frame_layers import Statistics
 from dynarium.nn.grid_coders import STAGES, GridDecoder, GridEncoder, grid_of
@@ -77,7 +77,10 @@ class SVGPrimeConfig:
         Raises:
             UserError: Actions are wanted and the data has none.
         """
-        u, z = numbers_of_actions(self), 0 if self.prior == "none" else self.latent
+        u, z = (
+            numbers_of_actions(self.actions, self.control, self.action_width),
+            0 if self.prior == "none" else self.latent,
+        )
         grid = grid_of(self.frame, self.embedding)
         sizes = (self.frame, self.embedding, self.width, self.statistics)
         recurrent = {

@@ -8,9 +8,11 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from dynarium.errors import UserError
+from dynarium.models.pixels import seen_frames
 from dynarium.nn import dcgan, vgg
 from dynarium.nn.frame_layers import Statistics, StepNorm
-from dynarium.nn.frames import full_precision
+from dynarium.nn.frames import as_float, full_precision
+from dynarium.types import SequenceBatch
 
 Backbone = Literal["dcgan", "vgg"]
 
@@ -108,6 +110,29 @@ def leading_into(
         seen = "none" if action is None else f"{action.shape[1]} of {action.shape[2]} values"
         raise UserError(f"action: {steps} steps of {control} values wanted for {steps + 1} frames, got {seen}")
     return action[:, :steps].to(dtype)
+
+
+def numbers_of_actions(actions: Literal["none", "raw", "embedded"], control: int, embedded: int = 0) -> int:
+    """Return how many numbers of an action a model reads: nothing, its ``control`` values, or an embedding of them.
+
+    Raises:
+        UserError: Actions are wanted and the data has none.
+    """
+    if actions != "none" and not control:
+        raise UserError(f"model.actions: {actions!r} needs the field 'action', which the data has not")
+    return {"none": 0, "raw": control, "embedded": embedded}[actions]
+
+
+def held_frames(
+    batch: SequenceBatch, frame: tuple[int, int, int], model: str
+) -> tuple[Float[Tensor, "b t c h w"], Bool[Tensor, "b t"] | None]:
+    """Return the frames in [0, 1] and which are observed; a hidden one is ``held``, dark if none was observed before it.
+
+    Raises:
+        UserError: As ``seen_frames``.
+    """
+    video, mask = seen_frames(batch, frame, model)
+    return as_float(held(video, mask)), mask
 
 
 def held(video: Shaped[Tensor, "b t c h w"], mask: Bool[Tensor, "b t"] | None) -> Shaped[Tensor, "b t c h w"]:
