@@ -156,18 +156,20 @@ def prepare_data(experiment: Experiment[Any, Any], progress: Callable[[int, int]
     made, lock = directory / "dataset.json", directory.with_name(f".{directory.name}.lock")
     if not made.exists():
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):  # another training may be making the same
-            if not made.exists():
-                make_dataset(
-                    experiment.world,
-                    directory,
-                    sizes={"train": data.train, "val": data.val, "test": data.test},
-                    steps=data.steps,
-                    seed=data.seed,
-                    workers=data.workers,
-                    progress=progress,
-                )
-        lock.unlink(missing_ok=True)
+        try:
+            with FileLock(lock):  # another training may be making the same
+                if not made.exists():
+                    make_dataset(
+                        experiment.world,
+                        directory,
+                        sizes={"train": data.train, "val": data.val, "test": data.test},
+                        steps=data.steps,
+                        seed=data.seed,
+                        workers=data.workers,
+                        progress=progress,
+                    )
+        finally:
+            lock.unlink(missing_ok=True)
     return Dataset(directory)
 
 

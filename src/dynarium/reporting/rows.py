@@ -146,21 +146,18 @@ def number(value: Any) -> str:
 def with_intervals(rows: Iterable[Any]) -> list[Record]:
     """Read rows; the bounds of an interval, rows of their own in the files, become part of their record."""
     records = [record_of(row) for row in rows]
-
-    def key(record: Record, metric: str) -> tuple[str, str, str]:
-        return record.method, metric, str(sorted(record.condition.items()))
-
-    found = {key(record, record.metric): record.value for record in records}
-    bounds = {
-        at: (found[at[0], f"{at[1]}_low", at[2]], found[at[0], f"{at[1]}_high", at[2]])
-        for at in found
-        if (at[0], f"{at[1]}_low", at[2]) in found and (at[0], f"{at[1]}_high", at[2]) in found
-    }
-    folded = {(method, f"{metric}_{end}", at) for method, metric, at in bounds for end in ("low", "high")}
+    keys = [(record.method, record.metric, str(sorted(record.condition.items()))) for record in records]
+    keyed = dict(zip(keys, records, strict=True))
+    folded, bounds = set(), {}
+    for method, metric, setting in keyed:
+        low, high = ((method, f"{metric}_{end}", setting) for end in ("low", "high"))
+        if low in keyed and high in keyed:
+            bounds[method, metric, setting] = keyed[low].value, keyed[high].value
+            folded |= {low, high}
     return [
-        replace(record, interval=bounds.get(key(record, record.metric)))
-        for record in records
-        if key(record, record.metric) not in folded
+        replace(record, interval=bounds.get(key))
+        for key, record in zip(keys, records, strict=True)
+        if key not in folded
     ]
 
 

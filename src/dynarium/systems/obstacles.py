@@ -60,10 +60,7 @@ class DotObstacles:
             raise UserError(f"lengths: expected two positive numbers in order, got {self.lengths}")
         if self.high - self.low - 2 * self.gap + 1 < self.lengths[1]:
             raise UserError(f"lengths: a block of {self.lengths[1]} px has no room in {self.side} px")
-        if self.walk.lengths[1] > self.max_action:
-            raise UserError(
-                f"max_action: expected at least the {self.walk.lengths[1]} px of the walk, got {self.max_action}"
-            )
+        self.walk.check_within(self.max_action)
 
     @property
     def dt(self) -> float:

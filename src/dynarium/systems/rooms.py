@@ -44,6 +44,15 @@ class Walk:
         check_range("walk.lengths", self.lengths, low=0.0)
         check_not_negative(**{"walk.concentration": self.concentration})
 
+    def check_within(self, max_action: float) -> None:
+        """Check that the longest displacement is an action that a world allows.
+
+        Raises:
+            UserError: It is not.
+        """
+        if self.lengths[1] > max_action:
+            raise UserError(f"max_action: expected at least the {self.lengths[1]} px of the walk, got {max_action}")
+
     def draw(self, first: Float[Tensor, " b"], steps: int, generator: torch.Generator) -> Float[Tensor, "b t 2"]:
         """Draw ``steps`` displacements, the first one in direction ``first``, in rad."""
         turns = von_mises(self.concentration, (len(first), steps - 1), generator)

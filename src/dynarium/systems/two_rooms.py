@@ -69,10 +69,7 @@ class TwoRooms:
             raise UserError(f"crossing: expected a share in [0, 1], got {self.crossing}")
         if self.wall_width % 2 == 0:
             raise UserError(f"wall_width: expected an odd number of pixels, got {self.wall_width}")
-        if self.walk.lengths[1] > self.max_action:
-            raise UserError(
-                f"max_action: expected at least the {self.walk.lengths[1]} px of the walk, got {self.max_action}"
-            )
+        self.walk.check_within(self.max_action)
         for name, (first, last), reach in (("wall", self.wall, self._half), ("door", self.door, self.door_reach)):
             low, high = int(self.low) + reach + 1, int(self.high) - reach - 1
             if not low <= first <= last <= high:
