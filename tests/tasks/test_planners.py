@@ -96,6 +96,21 @@ def test_noise_has_its_colour_and_unit_variance():
     assert abs(smooth[0.0]) < 0.03 < 0.3 < smooth[1.0] < smooth[2.0] - 0.2
 
 
+def test_noise_is_held():
+    seen = []
+    planner = ICEM(samples=40, elites=4, iterations=1, hold=4, colour=0.0, spread=0.1)
+
+    def watched(actions):
+        seen.append(actions)
+        return cost(actions)
+
+    planner.search(watched, Search(plan=torch.zeros(3, 11, 2)), 1.0, torch.Generator().manual_seed(0))
+    changes = (seen[0][:, :40].diff(dim=2) != 0).any(-1)
+    assert bool((changes == changes[0, 0]).all()) and 2 <= int(changes[0, 0].sum()) <= 3
+    where = changes[0, 0].nonzero()[:, 0]
+    assert bool((where.diff() == 4).all())
+
+
 def test_a_shift_drops_what_was_done():
     plan = torch.arange(6.0).reshape(1, 3, 2)
     moved = Search(plan=plan, elites=plan[:, None]).shifted(2)

@@ -14,15 +14,18 @@ from dynarium.models.capabilities import Imagines
 from dynarium.nn.frames import as_float
 from dynarium.tasks.acting import Episodes, Policy, Problems, act, problems_of
 from dynarium.tasks.common import device_of, need
-from dynarium.tasks.origin import Origin, world_of
+from dynarium.tasks.origin import Origin, sequences_of, world_of
 from dynarium.tasks.planners import CEM, ICEM, MPPI, GradientMPC, Search
-from dynarium.tasks.policies import Searching, latent_costs, random_policy, straight_policy, true_costs
+from dynarium.tasks.policies import Distance, Searching, latent_costs, random_policy, straight_policy, true_costs
 from dynarium.tasks.probe_rollout import ProbeRollout
 from dynarium.types import Result, Row
 
 TOLERANCES = (2**0.5 / 65, 4.5 / 65, 16 / 224)
 """How close counts as there, as shares of a frame's side, by the published protocols of two rooms: a mean squared error of a
 coordinate below 1 px of 65 (Sobal et al. 2025), 4.5 px of 65 (arXiv 2602.03604), 16 px of 224 (arXiv 2605.21800)."""
+
+SCALED = 256
+"""Training sequences that the scale of a saturating distance is measured on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,10 @@ class Plan:
         replan: Actions that are carried out before the next look.
         steps: Steps of an episode.
         cost: Latent distance to the goal: the ``sum`` over the horizon, or at the ``last`` step.
-        distance: ``squared``: the mean squared difference of two latents; ``euclidean``: its root.
+        distance: ``squared``: the mean squared difference of two latents; ``euclidean``: its root; ``saturating``: beyond
+            what is ``near`` all places are about as far, so that a way around a wall costs its time and not its distance.
+        near: Steps apart of two frames of the training sequences whose mean squared difference a ``saturating`` distance
+            calls 1 - 1/e.
         warm: A search starts from the last one's plan, shifted.
         max_norm: Length of the longest action; ``None``: the world's ``max_action`` or ``max_step``, or the longest drawn.
         tolerances: In pixels; ``None``: the published ones, at the scale of the frames.
@@ -71,7 +77,8 @@ class Plan:
     replan: int = 1
     steps: int = 40
     cost: Literal["sum", "last"] = "sum"
-    distance: Literal["squared", "euclidean"] = "squared"
+    distance: Distance = "squared"
+    near: int = 6
     warm: bool = True
     max_norm: float | None = None
     tolerances: tuple[float, ...] | None = None
@@ -93,10 +100,11 @@ class Plan:
         Raises:
             UserError: One is out of range.
         """
-        if min(self.horizon, self.replan, self.steps, self.sequences, self.memory) < 1 or self.replan > self.horizon:
+        counts = (self.horizon, self.replan, self.steps, self.sequences, self.memory, self.near)
+        if min(counts) < 1 or self.replan > self.horizon:
             raise UserError(
-                f"plan: expected horizon, replan, steps, sequences, memory >= 1 and replan at most the horizon, "
-                f"got {self.horizon}, {self.replan}, {self.steps}, {self.sequences}, {self.memory}"
+                "plan: expected horizon, replan, steps, sequences, memory, near >= 1 and replan at most the horizon, "
+                f"got {', '.join(str(count) for count in counts)}"
             )
         if self.max_norm is not None and self.max_norm <= 0:
             raise UserError(f"plan.max_norm: expected a positive number, got {self.max_norm}")
@@ -129,7 +137,8 @@ class Plan:
         limit = problems.limit if self.max_norm is None else self.max_norm
         side = problems.frames(problems.start[:1], torch.zeros(1, dtype=torch.int64), 0).shape[-1]
         options = {"horizon": self.horizon, "replan": self.replan, "limit": limit, "warm": self.warm, "seed": self.seed}
-        known = latent_costs(model, problems, over=self.cost, distance=self.distance, memory=self.memory)
+        scale = self._scale(model, world) if self.distance == "saturating" else 1.0
+        known = latent_costs(model, problems, over=self.cost, distance=self.distance, memory=self.memory, near=scale)
         latent = Searching(self.planner, known, problems, **options)
         bound = Searching(self.planner, true_costs(problems, over=self.cost), problems, **options)
         policies: dict[str, Policy] = {
@@ -152,6 +161,19 @@ class Plan:
                 over = {"horizon": self.horizon, "replan": self.replan}
                 rows.append(_row(method, "imagined_steps", over, steps, math.nan, self.sequences, False))
         return Result(task=self.name, rows=tuple(rows), examples=examples)
+
+    def _scale(self, model: Any, world: Any) -> float:
+        """Return the mean squared difference of the latents of training frames that are ``near`` steps apart."""
+        apart: list[Tensor] = []
+        for batch in sequences_of(world, "train", SCALED, 64):
+            assert batch.video is not None
+            latent = model.embed(batch.video[:, :: self.near].to(device_of(model)))
+            if latent.shape[1] < 2:
+                raise UserError(
+                    f"plan.near: expected fewer steps than the {batch.video.shape[1]} of a sequence, got {self.near}"
+                )
+            apart.append(latent.diff(dim=1).square().mean((1, 2)))
+        return float(torch.cat(apart).mean())
 
     def _pictures(
         self, model: Any, world: Any, problems: Problems, episodes: Episodes, policy: Searching

@@ -121,6 +121,8 @@ class ICEM:
         iterations: Iterations of a search.
         spread: First standard deviation, as a share of the longest action.
         colour: Exponent of the noise: 0 white, 1 pink, 2 brown.
+        hold: Steps for which a value of the noise is kept (Howell et al. 2022, "Predictive Sampling", knots of order zero).
+            Long ones go straight for a while, and so around walls.
         kept: Share of the elites that stay candidates.
         decay: Each iteration draws so many times fewer candidates, though at least twice the elites.
         momentum: Share of the old mean and standard deviation that is kept.
@@ -131,6 +133,7 @@ class ICEM:
     iterations: int = 10
     spread: float = 0.6
     colour: float = 2.0
+    hold: int = 1
     kept: float = 0.3
     decay: float = 1.25
     momentum: float = 0.1
@@ -143,8 +146,10 @@ class ICEM:
                 f"icem: expected 2 to {self.samples} elites, 0 <= momentum < 1, 0 <= kept <= 1, "
                 f"got {self.elites}, {self.momentum}, {self.kept}"
             )
-        if self.decay < 1 or self.colour < 0:
-            raise UserError(f"icem: expected decay >= 1 and colour >= 0, got {self.decay}, {self.colour}")
+        if self.decay < 1 or self.colour < 0 or self.hold < 1:
+            raise UserError(
+                f"icem: expected decay >= 1, colour >= 0, hold >= 1, got {self.decay}, {self.colour}, {self.hold}"
+            )
 
     @property
     def candidates(self) -> int:
@@ -158,7 +163,7 @@ class ICEM:
         plan, cheapest = mean, mean.new_full(mean.shape[:1], torch.inf)
         best = mean[:, None]
         for i in range(self.iterations):
-            noise = coloured((mean.shape[0], self._drawn(i), *mean.shape[1:]), self.colour, generator, mean)
+            noise = self._noise((mean.shape[0], self._drawn(i), *mean.shape[1:]), generator, mean)
             drawn = [capped(mean[:, None] + spread[:, None] * noise, limit)]
             drawn += [] if kept is None else [kept]
             drawn += [capped(mean, limit)[:, None]] if i == self.iterations - 1 else []
@@ -173,6 +178,14 @@ class ICEM:
             mean = self.momentum * mean + (1 - self.momentum) * best.mean(1)
             spread = self.momentum * spread + (1 - self.momentum) * best.std(1)
         return Search(plan=plan, elites=best[:, : round(self.kept * self.elites)])
+
+    def _noise(self, shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Float[Tensor, "b s f a"]:
+        """Return coloured noise, each value kept for ``hold`` steps; the first one is cut short by chance."""
+        if self.hold == 1:
+            return coloured(shape, self.colour, generator, like)
+        first = int(torch.randint(self.hold, (1,), generator=generator, device=generator.device))
+        knots = coloured((*shape[:2], -(-(first + shape[2]) // self.hold), *shape[3:]), self.colour, generator, like)
+        return knots.repeat_interleave(self.hold, 2)[:, :, first : first + shape[2]]
 
     def _drawn(self, iteration: int) -> int:
         return min(self.samples, max(2 * self.elites, round(self.samples / self.decay**iteration)))

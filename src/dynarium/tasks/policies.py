@@ -19,9 +19,11 @@ Costs = Callable[[int, Float[Tensor, "b n"], Int[Tensor, " b"]], Cost]
 
 Over = Literal["sum", "last"]
 
+Distance = Literal["squared", "euclidean", "saturating"]
+
 
 def latent_costs(
-    model: Any, problems: Problems, *, over: Over, distance: Literal["squared", "euclidean"], memory: int
+    model: Any, problems: Problems, *, over: Over, distance: Distance, memory: int, near: float = 1.0
 ) -> Costs:
     """Return the cost ``sum_k d(p_k, g)`` or ``d(p_f, g)`` of imagined latents p to the goal picture's latent g.
 
@@ -29,8 +31,10 @@ def latent_costs(
         model: It imagines.
         problems: The goals.
         over: The ``sum`` over the horizon, or the ``last`` step alone.
-        distance: d, ``squared``: the mean squared difference over the dimensions, ``euclidean``: its root.
+        distance: d, ``squared``: the mean squared difference s over the dimensions, ``euclidean``: its root,
+            ``saturating``: 1 - exp(-s / near).
         memory: Limit on the memory of imagined latents, in MiB, about; there are as few calls as it allows.
+        near: The mean squared difference at which a saturating distance is 1 - 1/e.
     """
     device = device_of(model)
     everyone = torch.arange(len(problems.goal))
@@ -49,7 +53,10 @@ def latent_costs(
             found = []
             for action, of in zip(flat.split(rows), problem.split(rows), strict=True):
                 error = (model.imagine(start[of], action) - goal[of, None]).square().mean(-1)
-                error = error if distance == "squared" else error.clamp(min=1e-12).sqrt()
+                if distance == "euclidean":
+                    error = error.clamp(min=1e-12).sqrt()
+                elif distance == "saturating":
+                    error = -torch.expm1(-error / near)
                 found.append(error.sum(1) if over == "sum" else error[:, -1])
             return torch.cat(found).unflatten(0, (b, s)).to(candidates.device)
 
