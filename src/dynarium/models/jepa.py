@@ -47,7 +47,7 @@ class JEPAConfig:
         embedding: Dimension d of the encodings.
         encoder: Which network encodes a frame.
         head: Widths of further layers on top of the encoder (the last one is then ``embedding``).
-        predictor: ``gru``, ``mlp``: p + MLP(p, a), step by step, or ``identity``: p_t = e_0 (a baseline).
+        predictor: ``gru``, ``mlp``: p + MLP(p, a), step by step, which begins as p, or ``identity``: p_t = e_0 (a baseline).
         layers: Layers of the GRU; of the MLP, hidden ones.
         projector: Widths of a projector in front of the regulariser; none: the encodings themselves.
         projector_frozen: The projector stays as drawn.
@@ -127,7 +127,7 @@ class JEPA(nn.Module):
         self.encoder = nn.Sequential(backbone, mlp((*config.head, d), bias=False)) if config.head else backbone
         self.target = copy.deepcopy(self.encoder).requires_grad_(False) if config.target else None
         self.gru = OpenLoopGRU(config.control, d, config.layers) if config.predictor == "gru" else None
-        self.residual = mlp((d + config.control, *[d] * config.layers, d)) if config.predictor == "mlp" else None
+        self.residual = _residual(config) if config.predictor == "mlp" else None
         self.projector = mlp((d, *config.projector), bias=False) if config.projector else None
         if self.projector is not None and config.projector_frozen:
             self.projector.requires_grad_(False)
@@ -309,3 +309,12 @@ class JEPA(nn.Module):
         if self.decoder is None:
             raise UserError("decode: this model has no decoder; train it with model.decoding")
         return self.normalization.pixels(full_precision(self.decoder(z.flatten(0, 1))).unflatten(0, z.shape[:2]))
+
+
+def _residual(config: JEPAConfig) -> nn.Sequential:
+    """Return the residual of the predictor. Without batch normalisation: the statistics of its steps differ."""
+    d = config.embedding
+    layers = mlp((d + config.control, *[d] * config.layers, d), normalized=False)
+    for parameter in layers[-1].parameters():
+        nn.init.zeros_(parameter)
+    return layers

@@ -154,11 +154,11 @@ def grouped(z: Float[Tensor, "b t d"], over: Samples) -> Float[Tensor, "g n d"]:
     return {"steps": z, "later-steps": z[1:], "first-step": z[:1]}[over]
 
 
-def mlp(sizes: tuple[int, ...], bias: bool = True) -> nn.Sequential:
+def mlp(sizes: tuple[int, ...], bias: bool = True, normalized: bool = True) -> nn.Sequential:
     """Return linear layers of these sizes with batch normalisation and ReLU between them; ``bias`` is the last layer's."""
     if min(sizes) < 1:
         raise UserError(f"model: layers of at least 1 unit wanted, got {sizes}")
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes[:-1]):
-        layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
+        layers += [nn.Linear(inputs, outputs), *([nn.BatchNorm1d(outputs)] if normalized else []), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1], bias=bias))
