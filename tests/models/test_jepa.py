@@ -127,6 +127,20 @@ def test_options(options, batch):
         assert model.decode(model.embed(batch.video)).shape == batch.video.shape
 
 
+@pytest.mark.parametrize("reach", [1, 2, 5])
+def test_predictions_from_every_frame(reach, batch):
+    model = built(batch, reach=reach).eval()
+    e, action = model.embed(batch.video), batch.action[:, :5]
+    errors = [
+        (model.imagine(e[:, s], action[:, s : s + reach]) - e[:, s + 1 : s + 1 + reach]).square()
+        for s in range(6 - reach)
+    ]
+    _, terms = model.loss(batch, 0)
+    torch.testing.assert_close(terms["prediction"], torch.stack(errors).mean())
+    with pytest.raises(UserError, match="model.reach: expected at most the 5 actions"):
+        built(batch, reach=6).loss(batch, 0)
+
+
 def test_a_detached_decoder_teaches_the_encoder_nothing(batch):
     for detached in (True, False):
         model = built(batch, prediction=0.0, regularizer=None, decoding=Decoding(detached=detached, width=1))
@@ -180,6 +194,8 @@ def test_what_is_missing_is_said(batch):
         MODELS["jepa-supervised"]().fitted({"video": (6, 1, 28, 28), "action": (6, 2)})
     with pytest.raises(UserError, match="no model.projector"):
         JEPAConfig(predict_projected=True)
+    with pytest.raises(UserError, match="model.reach: expected at least 1, and no"):
+        JEPAConfig(projector=(8,), predict_projected=True, reach=2)
     with pytest.raises(UserError, match="no decoder"):
         built(batch).decode(torch.zeros(1, 1, 16))
     with pytest.raises(UserError, match="mask"):

@@ -101,8 +101,13 @@ def test_around_a_wall():
     )
     rows = table(task.run(Knows(WALL), WALL))
     assert rows["straight-line", "success_any"].value < 0.3 < 0.8 < rows["true-dynamics", "success_any"].value
-    patient = replace(task, distance="saturating", near=2, planner=replace(task.planner, hold=5, colour=0.0, spread=1.0))
-    assert table(patient.run(Knows(WALL), WALL))["latent", "success_any"].value >= rows["latent", "success_any"].value + 0.3
+    patient = replace(
+        task, distance="saturating", near=2, planner=replace(task.planner, hold=5, colour=0.0, spread=1.0)
+    )
+    assert (
+        table(patient.run(Knows(WALL), WALL))["latent", "success_any"].value
+        >= rows["latent", "success_any"].value + 0.3
+    )
     with pytest.raises(UserError, match="plan.near: expected fewer steps"):
         replace(patient, near=500).run(Knows(WALL), WALL)
     naive = table(task.run(Knows(WORLD), WALL))  # it does not know the wall

@@ -52,6 +52,8 @@ class JEPAConfig:
         projector: Widths of a projector in front of the regulariser; none: the encodings themselves.
         projector_frozen: The projector stays as drawn.
         prediction: Weight of the squared error of the predictions.
+        reach: Steps that its predictions reach, from every frame that has so many after it; ``None``: from the first frame
+            to the last. What happens far from the beginning of a clip is then also predicted from a picture of shortly before.
         predict_projected: The squared error is taken after the projector.
         stop_gradient: No gradient of the squared error reaches the encoder of the targets.
         target: Decay of a moving average of the encoder that gives the targets, as a function of the step; implies
@@ -76,6 +78,7 @@ class JEPAConfig:
     projector: tuple[int, ...] = ()
     projector_frozen: bool = False
     prediction: float = 20.0
+    reach: int | None = None
     predict_projected: bool = False
     stop_gradient: bool = False
     target: Schedule | None = None
@@ -95,6 +98,8 @@ class JEPAConfig:
                 raise UserError(f"model.{name}: expected a weight of at least 0, got {getattr(self, name)}")
         if self.predict_projected and not self.projector:
             raise UserError("model.predict_projected: there is no model.projector")
+        if self.reach is not None and (self.reach < 1 or self.predict_projected):
+            raise UserError(f"model.reach: expected at least 1, and no model.predict_projected, got {self.reach}")
 
     def fitted(self, shapes: dict[str, tuple[int, ...]]) -> "JEPAConfig":
         """Return the configuration for data of these shapes.
@@ -212,6 +217,8 @@ class JEPA(nn.Module):
                 if config.predict_projected:
                     targets = self.projected(targets) if self.target else projected[0][:, 1:]
                 targets = targets.detach() if config.stop_gradient or self.target else targets
+                if config.reach is not None:
+                    predictions, targets = self._from_every_frame(e, action, targets, config.reach)
                 terms["prediction"] = (config.prediction, similarity(predictions, targets))
             if config.regularizer is not None:
                 terms |= config.regularizer.terms(*projected, seed)
@@ -233,6 +240,14 @@ class JEPA(nn.Module):
                 read = self.positions(torch.cat([e[:, :1], p], 1))
                 terms["supervised"] = (config.supervised, similarity(read, self.normalization.states(batch.state)))
         return terms
+
+    def _from_every_frame(self, e: Tensor, action: Tensor, targets: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+        """Return the predictions [n, reach, d] that start from every frame but the last ones, and their targets."""
+        if action.shape[1] < reach:
+            raise UserError(f"model.reach: expected at most the {action.shape[1]} actions of a clip, got {reach}")
+        starts = e[:, : action.shape[1] - reach + 1]
+        following, wanted = (x.unfold(1, reach, 1).transpose(-1, -2).flatten(0, 1) for x in (action, targets))
+        return self.rolled(starts.flatten(0, 1), following), wanted
 
     def _inverse(self, e: Tensor, p: Tensor, action: Tensor) -> Tensor:
         assert self.inverse is not None and self.config.inverse_dynamics is not None
