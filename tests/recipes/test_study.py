@@ -80,6 +80,8 @@ def test_two_cells_through_the_command_run_once(capsys):
     assert "2 trainings, 2 of them to run" in printed.err
     folder = Path("results/jepa-slow-features-smoke")
     assert (folder / "panels.svg").read_text().startswith("<svg")
+    page = (folder / "study.md").read_text()
+    assert "(panels.svg)" in page and "claims" in page and "(n=1)" in page
     found = json.loads((folder / "vicreg-fixed-uniform-1" / "seed-0.json").read_text())
     assert found["condition"] == {"method": "vicreg", "noise": "fixed-uniform", "level": 1.0}
     assert {row["metric"] for row in found["rows"]} <= set(JEPASlowFeatures().metrics)

@@ -182,6 +182,23 @@ def test_no_results_yet(tmp_path: Path) -> None:
     assert "no results yet" in results_pages(tmp_path)["results.md"].text
 
 
+def test_a_study_has_its_page_with_its_pictures(tmp_path: Path) -> None:
+    results, docs = tmp_path / "results", tmp_path / "docs"
+    for cell in ("vicreg-0", "idm-0"):
+        (results / "noise-cpu" / cell).mkdir(parents=True)
+        (results / "noise-cpu" / cell / "seed-0.json").write_text(
+            json.dumps(record(0, 1.0) | {"training_seconds": 1800})
+        )
+    (results / "noise-cpu" / "study.md").write_text("![panels](panels.svg)\n\n| a table |\n")
+    (results / "noise-cpu" / "panels.svg").write_text("<svg/>")
+    assert main([str(results), str(docs)]) == 0
+    page = (docs / "results" / "noise-cpu.md").read_text()
+    shown = re.findall(r"\]\((.*\.svg)\)", page)
+    assert [(docs / "results" / file).resolve().read_text() for file in shown] == ["<svg/>"]
+    assert "2 trainings of 1.0 h in all" in page and "| a table |" in page
+    assert "[noise-cpu](results/noise-cpu.md)" in (docs / "results.md").read_text()
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"rows": 3}'])
 def test_a_broken_record_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "kvae-x").mkdir()

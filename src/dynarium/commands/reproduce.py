@@ -86,7 +86,8 @@ def _reproduce_study(options: Options, rest: Sequence[str], prog: str, run: dict
     from dynarium.recipes import STUDIES
     from dynarium.recipes.study import cells_of, run_cells
     from dynarium.reporting.pictures import save
-    from dynarium.reporting.study_figures import FIGURES
+    from dynarium.reporting.results_page import STUDY_PAGE
+    from dynarium.reporting.study_figures import FIGURES, study_page
     from dynarium.reporting.study_tables import claims_table
     from dynarium.reporting.tables import print_table
 
@@ -101,11 +102,12 @@ def _reproduce_study(options: Options, rest: Sequence[str], prog: str, run: dict
     done = _counter(missing)
     records = run_cells(cells, out, metrics=study.metrics, quiet=True, done=done, **run)
     tables, pictures = FIGURES[study.drawn](study.name, study.points(records))
+    tables = [*tables, claims_table(study.name, study.claims(records))]
     for table in tables:
         print_table(table)
-    print_table(claims_table(study.name, study.claims(records)))
-    for name, svg in pictures.items():
-        save(out / name, lambda file, svg=svg: file.write(svg.encode()))
+    for name, text in {**pictures, STUDY_PAGE: study_page(tables, pictures)}.items():
+        save(out / name, lambda file, text=text: file.write(text.encode()))
+    for name in pictures:
         print(f"figure: {out / name}")
 
 

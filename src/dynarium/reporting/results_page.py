@@ -19,6 +19,9 @@ from dynarium.reporting.results_sections import PICTURES, Part, compared_part, f
 from dynarium.reporting.rows import Record, record_of, words
 from dynarium.reporting.tables import markdown, paper_table
 
+STUDY_PAGE = "study.md"
+"""Name of the file in the folder of a study that says what it found; its pictures lie beside it."""
+
 HEAD = """\
 # Results
 
@@ -40,8 +43,37 @@ def results_pages(results: Path) -> dict[str, Part]:
         raise UserError(f"results: expected a folder of results, got {str(results)!r}, which is no directory")
     recipes = {d.name: [_read(f) for f in sorted(d.glob("*.json"))] for d in sorted(results.iterdir()) if d.is_dir()}
     recipes = {name: sorted(records, key=_seed) for name, records in recipes.items() if records}
+    studies = {file.parent.name: file for file in sorted(results.glob(f"*/{STUDY_PAGE}"))}
     pages = {f"results/{name}.md": _recipe(name, records) for name, records in recipes.items()}
-    return {"results.md": join([Part(text=HEAD), *_compared(recipes), _contents(recipes)])} | pages
+    pages |= {f"results/{name}.md": _study(name, file) for name, file in studies.items()}
+    front = [Part(text=HEAD), *_compared(recipes), _studies(studies), _contents(recipes)]
+    return {"results.md": join(front)} | pages
+
+
+def _studies(studies: Mapping[str, Path]) -> Part:
+    """List the studies, each with a link to its page."""
+    if not studies:
+        return Part(text="")
+    lines = ["## Studies\n", *(f"- [{name}](results/{name}.md): {_trainings(file)}" for name, file in studies.items())]
+    return Part(text="\n".join(lines) + "\n")
+
+
+def _study(name: str, file: Path) -> Part:
+    """Show what a study found, as it wrote it down."""
+    text, pictures = file.read_text(encoding="utf-8"), {}
+    for picture in sorted(file.parent.glob("*.svg")):
+        pictures[f"{name}-{picture.name}"] = picture.read_text(encoding="utf-8")
+        text = text.replace(f"]({picture.name})", f"](../{PICTURES}/{name}-{picture.name})")
+    head = f"# {name}\n\n{_trainings(file)}. [All results](../results.md)\n"
+    return Part(text=f"{head}\n{text}", pictures=pictures)
+
+
+def _trainings(file: Path) -> str:
+    """Say how many trainings a study took, and how long."""
+    records = [_read(found) for found in sorted(file.parent.glob("*/*.json"))]
+    seconds = [s for record in records if isinstance(s := record.get("training_seconds"), int | float)]
+    hardware = dict.fromkeys(_flat(record.get("hardware")) for record in records)
+    return f"{len(records)} trainings of {sum(seconds) / 3600:.1f} h in all ({'; '.join(hardware)})"
 
 
 def _contents(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> Part:

@@ -9,7 +9,7 @@ from dynarium.reporting.results_sections import compared_curves, merged_rows
 from dynarium.reporting.rows import panels
 from dynarium.reporting.settings import is_sweep, settings_picture
 from dynarium.reporting.study_tables import level_tables
-from dynarium.reporting.tables import Table, result_tables
+from dynarium.reporting.tables import Table, markdown, result_tables
 
 Points = Sequence[Mapping[str, Any]]
 
@@ -34,6 +34,12 @@ def settings_figures(name: str, points: Points) -> tuple[list[Table], dict[str, 
             pictures |= {"-".join([panel.metric, *where]) + ".svg": svg} if svg else {}
     over = "seeds" if len({point["seed"] for point in points}) > 1 else "sequences"
     return result_tables(name, rows, over=over), pictures
+
+
+def study_page(tables: Sequence[Table], pictures: Mapping[str, str]) -> str:
+    """Write what a study found as Markdown: its pictures, which lie beside the page, and its tables."""
+    shown = [f"![{name.removesuffix('.svg')}]({name})\n" for name in pictures]
+    return "\n".join([*shown, *map(markdown, tables)])
 
 
 FIGURES: dict[str, Callable[[str, Points], tuple[list[Table], dict[str, str]]]] = {
