@@ -41,8 +41,8 @@ BRIEF = JEPAConfig(
     temporal=2.0,
     inverse_dynamics=InverseDynamics(weight=40.0),
 )
-"""The same terms, so weighted that a hundredth of the training is enough: actions are read off linearly, which puts the place
-of the dot into the latent, and predictions from every frame, weighted highly, ask it for wall and door."""
+"""The same terms, weighted for an eighth of the clips: actions are read off linearly, which puts the place of the dot into the
+latent, and predictions from every frame, weighted highly, ask it for wall and door."""
 
 BOLD = Walk(length=1.6, spread=0.5, lengths=(0.2, 2.45), concentration=4.0)
 """A walk of longer steps, as long as a planner may take them: it meets walls more often."""

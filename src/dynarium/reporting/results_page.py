@@ -45,26 +45,27 @@ def results_pages(results: Path) -> dict[str, Part]:
     recipes = {name: sorted(records, key=_seed) for name, records in recipes.items() if records}
     studies = {file.parent.name: file for file in sorted(results.glob(f"*/{STUDY_PAGE}"))}
     pages = {f"results/{name}.md": _recipe(name, records) for name, records in recipes.items()}
-    pages |= {f"results/{name}.md": _study(name, file) for name, file in studies.items()}
-    front = [Part(text=HEAD), *_compared(recipes), _studies(studies), _contents(recipes)]
+    trainings = {name: _trainings(file) for name, file in studies.items()}
+    pages |= {f"results/{name}.md": _study(name, file, trainings[name]) for name, file in studies.items()}
+    front = [Part(text=HEAD), *_compared(recipes), _studies(trainings), _contents(recipes)]
     return {"results.md": join(front)} | pages
 
 
-def _studies(studies: Mapping[str, Path]) -> Part:
-    """List the studies, each with a link to its page."""
-    if not studies:
+def _studies(trainings: Mapping[str, str]) -> Part:
+    """List the studies, each with a link to its page and what it took."""
+    if not trainings:
         return Part(text="")
-    lines = ["## Studies\n", *(f"- [{name}](results/{name}.md): {_trainings(file)}" for name, file in studies.items())]
+    lines = ["## Studies\n", *(f"- [{name}](results/{name}.md): {took}" for name, took in trainings.items())]
     return Part(text="\n".join(lines) + "\n")
 
 
-def _study(name: str, file: Path) -> Part:
+def _study(name: str, file: Path, took: str) -> Part:
     """Show what a study found, as it wrote it down."""
     text, pictures = file.read_text(encoding="utf-8"), {}
     for picture in sorted(file.parent.glob("*.svg")):
         pictures[f"{name}-{picture.name}"] = picture.read_text(encoding="utf-8")
         text = text.replace(f"]({picture.name})", f"](../{PICTURES}/{name}-{picture.name})")
-    head = f"# {name}\n\n{_trainings(file)}. [All results](../results.md)\n"
+    head = f"# {name}\n\n{took}. [All results](../results.md)\n"
     return Part(text=f"{head}\n{text}", pictures=pictures)
 
 
