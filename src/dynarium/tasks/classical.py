@@ -1,7 +1,7 @@
 """The classical identifiers by name."""
 
 from dynarium.tasks.fitted_blocks import FittedWienerHammerstein
-from dynarium.tasks.identifiers import Arx, ContextMean, Identifier, LastValue, Subspace
+from dynarium.tasks.identifiers import Arx, ContextMean, Identifier, LastValue, OutputErrorModels, Subspace
 from dynarium.tasks.kalman_em import KalmanEM
 
 IDENTIFIERS: dict[str, Identifier] = {
@@ -9,10 +9,11 @@ IDENTIFIERS: dict[str, Identifier] = {
     "context-mean": ContextMean(),
     "fir": Arx(feedback=False, orders=(5, 10, 20, 50, 100), ridges=(1e-6, 1e-3, 1e-1)),
     "arx": Arx(),
+    "output-error": OutputErrorModels(),
     "subspace": Subspace(),
     "kalman-em": KalmanEM(),
     "wiener-hammerstein": FittedWienerHammerstein(),
 }
 
-QUICK = ("last-value", "context-mean", "fir", "arx", "subspace")
+QUICK = ("last-value", "context-mean", "fir", "arx", "output-error", "subspace")
 """What answers at once. EM compiles its sweeps when it is first used, and the gradient fit takes seconds a system."""

@@ -13,6 +13,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dynarium.errors import UserError
+from dynarium.ssm.averaging import averaged_output_error
 from dynarium.tasks.subspace import StateSpace, fit_subspace
 
 T = TypeVar("T")
@@ -197,6 +198,35 @@ class Subspace:
         models = fit_subspace(u[:, :train], y[:, :train], orders, rows)
         errors = [mean_squared(model.simulate(u)[:, train:], y[:, train:]) for model in models]
         return [(fit_subspace(u[mine], y[mine], [n], rows)[0], mine) for n, mine in chosen(orders, errors)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputErrorModels:
+    """Output-error models of several orders by Steiglitz & McBride (1965), averaged with Akaike's weights; simulates only.
+
+    The deviation is that of an output as it would be measured: what the average leaves in the context, and how far the models
+    are apart.
+
+    Attributes:
+        orders: Numbers of poles; those with more coefficients than a third of the context are left out.
+        iterations: Iterations of each fit.
+    """
+
+    orders: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10)
+    iterations: int = 8
+
+    def simulate(self, u: Inputs, y: Outputs, action: Float[Tensor, "b f a"]) -> Answer:
+        """Return the simulation after the context, from the context's first step on."""
+        orders = [n for n in self.orders if 3 * ((n + 1) * u.shape[2] + n) <= u.shape[1]]
+        if not orders:
+            raise UserError(f"identify: a context of {u.shape[1]} steps is too short to fit {type(self).__name__}")
+        m, middle_u, middle_y = u.shape[1], u.mean(1, keepdim=True), y.mean(1, keepdim=True)
+        inputs = torch.cat([u, action], 1) - middle_u
+        found = averaged_output_error(inputs, y - middle_y, orders, self.iterations)
+        return found.mean[:, m:] + middle_y, (found.error.square() + found.spread[:, m:].square()).sqrt()
+
+    def predict_next(self, u: Inputs, y: Outputs, context: int) -> None:
+        """Return nothing: the noise is added to the output, so that outputs tell nothing about the next one."""
 
 
 def ridge_solution(x: Float[Tensor, "b t r"], y: Float[Tensor, "b t p"], ridge: float) -> Float[Tensor, "b r p"]:

@@ -30,9 +30,9 @@ class Identify:
     ``simulation``: the outputs after the context, given the inputs there. ``one-step``: each output there given all inputs
     up to its step and all outputs before it. A model is asked what it can; the baselines are fitted to the context alone:
     ``last-value``, ``context-mean``, ridge regressions ``fir`` and ``arx`` (order and penalty chosen on the context's last
-    quarter; for one-step predictions fitted anew every 100 steps) and ``subspace`` (PO-MOESP; simulation only); where asked
-    for ``kalman-em`` (a linear-Gaussian state-space model by EM from there) and ``wiener-hammerstein`` (by gradient descent;
-    simulation only).
+    quarter; for one-step predictions fitted anew every 100 steps), ``output-error`` (Steiglitz & McBride, orders averaged;
+    simulation only) and ``subspace`` (PO-MOESP; simulation only); where asked for ``kalman-em`` (a linear-Gaussian
+    state-space model by EM from there) and ``wiener-hammerstein`` (by Levenberg and Marquardt; simulation only).
 
     Metrics, of each sequence and output, then averaged (over outputs, over sequences): ``rmse``; ``nrmse``, divided by the
     standard deviation of the true output; ``fit_index`` = 100 (1 - |y - yhat| / |y - mean y|); ``r2``; and where deviations
@@ -47,7 +47,7 @@ class Identify:
         noise: Standard deviations of white noise on the given outputs, in units of the standard deviation of the context's
             outputs; what is predicted is scored against the outputs as stored.
         baselines: Classical methods to ask too.
-        fit_steps: Gradient steps of ``wiener-hammerstein``.
+        fit_steps: Steps of ``wiener-hammerstein``.
         label: What tells this question from others of a run: part of its name.
         world: Ask about systems of this world instead of the dataset's; ``label`` then stands in the condition.
         split: Split to ask about.
