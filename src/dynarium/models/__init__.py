@@ -27,6 +27,7 @@ MODELS = Registry(
         "one-step-transformer": "dynarium.models.one_step_transformer:OneStepTransformerConfig",
         "per-task": "dynarium.models.per_task:PerTaskConfig",
         "reconstruction": "dynarium.models.jepa_presets:reconstruction",
+        "residual-identifier": "dynarium.models.residual_identifier:ResidualIdentifierConfig",
         "rssm": "dynarium.models.rssm:RSSMConfig",
         "simulation-transformer": "dynarium.models.simulation_transformer:SimulationTransformerConfig",
         "slds": "dynarium.models.slds:SLDSConfig",

@@ -38,6 +38,12 @@ def check_range_of(config: Any, name: str) -> None:
         raise UserError(f"model.least_{name}: expected 1 .. {most}, got {least}")
 
 
+def check_noise_of(config: Any) -> None:
+    """Raise a UserError unless ``context_noise`` is a finite number of at least 0."""
+    if not 0 <= config.context_noise < float("inf"):
+        raise UserError(f"model.context_noise: expected a number of at least 0, got {config.context_noise}")
+
+
 def fitted_to_signals(config: ConfigT, shapes: dict[str, tuple[int, ...]], model: str) -> ConfigT:
     """Return the configuration with the numbers of ``inputs`` and ``outputs`` of data of these shapes.
 

@@ -19,6 +19,7 @@ from dynarium.models.identification import (
     Answer,
     Normalisation,
     Scale,
+    check_noise_of,
     check_range_of,
     check_sizes,
     fitted_to_signals,
@@ -43,6 +44,8 @@ class SequenceIdentifierConfig:
         horizon: Steps of the future, likewise.
         least_context: Training draws the past of each batch between this and ``context``; ``None``: always ``context``.
         least_horizon: Likewise for the future.
+        context_noise: Training adds white noise to the past outputs, in every sequence of another deviation up to this
+            number of theirs. What is to be simulated stays as it is.
         layers: Number of layers.
         width: Width d of the tokens.
         states: Complex states of each state-space layer.
@@ -59,6 +62,7 @@ class SequenceIdentifierConfig:
     horizon: int = 100
     least_context: int | None = None
     least_horizon: int | None = None
+    context_noise: float = 0.0
     layers: int = 6
     width: int = 128
     states: int = 128
@@ -70,6 +74,7 @@ class SequenceIdentifierConfig:
         check_sizes(self, "inputs", "outputs", "context", "horizon", "layers", "width", "states")
         check_range_of(self, "context")
         check_range_of(self, "horizon")
+        check_noise_of(self)
 
     def fitted(self, shapes: dict[str, tuple[int, ...]]) -> "SequenceIdentifierConfig":
         """Return the configuration for data of these shapes.

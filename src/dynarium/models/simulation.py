@@ -52,8 +52,24 @@ def simulation_loss(
             scales = (scale_of(u, seen), whole)
         case _:
             scales = (unit_scale(u), unit_scale(y))
-    answer = predict(u[:, :m], y[:, :m], u[:, m:], seen_past, scales)
+    given = with_context_noise(y[:, :m], scales[1].deviation, config.context_noise, training)
+    answer = predict(u[:, :m], given, u[:, m:], seen_past, scales)
     return prediction_loss(answer, y[:, m:], whole.deviation, seen_future)
+
+
+def with_context_noise(
+    y: Float[Tensor, "b m p"], unit: Float[Tensor, "b 1 p"], most: float, training: bool
+) -> Float[Tensor, "b m p"]:
+    """Return outputs with white noise; its deviation is drawn anew for every sequence, up to ``most`` times ``unit``.
+
+    In evaluation the noise is always the same.
+    """
+    if not most:
+        return y
+    generator = None if training else torch.Generator(y.device).manual_seed(0)
+    options = {"generator": generator, "device": y.device, "dtype": y.dtype}
+    level = most * torch.rand(len(y), 1, 1, **options)
+    return y + level * unit * torch.randn(y.shape, **options)
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from dynarium.models.identification import (
     Answer,
     Normalisation,
     Scale,
+    check_noise_of,
     check_range_of,
     check_sizes,
     fitted_to_signals,
@@ -43,6 +44,8 @@ class SimulationTransformerConfig:
         horizon: Longest future h that it simulates.
         least_context: Training draws the past of each batch between this and ``context``; ``None``: always ``context``.
         least_horizon: Likewise for the future.
+        context_noise: Training adds white noise to the past outputs, in every sequence of another deviation up to this
+            number of theirs. What is to be simulated stays as it is.
         layers: Layers of the encoder, and of the decoder.
         heads: Heads of each attention.
         width: Width d of the tokens.
@@ -65,6 +68,7 @@ class SimulationTransformerConfig:
     horizon: int = 100
     least_context: int | None = None
     least_horizon: int | None = None
+    context_noise: float = 0.0
     layers: int = 12
     heads: int = 4
     width: int = 128
@@ -82,6 +86,7 @@ class SimulationTransformerConfig:
         check_sizes(self, "inputs", "outputs", "context", "horizon", "layers", "heads", "width", "patch")
         check_range_of(self, "context")
         check_range_of(self, "horizon")
+        check_noise_of(self)
 
     def fitted(self, shapes: dict[str, tuple[int, ...]]) -> "SimulationTransformerConfig":
         """Return the configuration for data of these shapes.
