@@ -37,6 +37,7 @@ def test_log_ticks_lie_inside(low: float, factor: float) -> None:
         ([0.0, 50_000.0], ["0", "50k"]),
         ([-2.5, 0.0], ["−2.5", "0.0"]),
         ([1e-5, 1e-4], ["1e-5", "1e-4"]),
+        ([0.01, 1.0, 100.0], ["0.01", "1", "100"]),
     ],
 )
 def test_tick_labels(ticks: list[float], labels: list[str]) -> None:

@@ -118,6 +118,7 @@ PAPERS = Registry(
 STUDIES = Registry(
     "study",
     {
+        "identify-compute": "dynarium.recipes.identify_compute:IdentifyCompute",
         "jepa-slow-features": "dynarium.recipes.jepa_slow_features:JEPASlowFeatures",
         "stochastic-bounces": "dynarium.recipes.stochastic_bounces:StochasticBounces",
     },

@@ -55,6 +55,8 @@ def tick_labels(ticks: Sequence[float]) -> list[str]:
         unit, letter = (1e6, "M") if largest >= 1e6 else (1e3, "k")
         return [f"{t / unit:.6g}{letter}" if t else "0" for t in ticks]
     smallest = min((abs(t) for t in ticks if t), default=1.0)
+    if smallest >= 1e-4 and largest >= 1e4 * smallest:
+        return [f"{t:g}" for t in ticks]
     if smallest < 1e-4:
         return [f"{t:.1e}".replace("e-0", "e-").replace(".0e", "e") if t else "0" for t in ticks]
     decimals = next((d for d in range(7) if all(abs(round(t, d) - t) < 1e-9 + 1e-6 * smallest for t in ticks)), 6)

@@ -31,8 +31,12 @@ AXES = {
     "p": "share of frames missing, p",
     "steps": "frames missing in a row",
     "offset": "steps since a bounce by chance",
+    "petaflop": "compute of the training, petaflop",
 }
 """How the name of a setting reads below its axis."""
+
+WIDE = ("petaflop",)
+"""Settings that range over powers of ten."""
 
 DECIBELS = "psnr"
 """How the name of a metric in decibels begins."""
@@ -175,7 +179,9 @@ def titles(panel: Panel, task: str) -> list[str]:
 
 
 def _x_ticks(panel: Panel, axis: Axis) -> list[float]:
-    """Return the settings that can be written below the axis without touching, the largest included."""
+    """Return the settings that can be written below the axis without touching, the largest included; or powers of ten."""
+    if axis.log:
+        return log_ticks(axis.low, axis.high)
     kept: list[float] = []
     for value in sorted((float(s[0]) for s in panel.settings), reverse=True):
         if not kept or axis(kept[-1]) - axis(value) >= 4 * LETTER:
@@ -224,7 +230,7 @@ def _drawing(curves: Sequence[Curve], panel: Panel) -> tuple[list[Html], float, 
     words_beside = 20 + LETTER * max(len(curve.label) for curve, _ in shown)
     width = max(WIDTH, left + LEAST_PLOT + words_beside)
     right = width - words_beside
-    horizontal = Axis(min(x), max(x), left + 6, right)
+    horizontal = Axis(min(x), max(x), left + 6, right, log=panel.axis[0] in WIDE)
     vertical = Axis(low, high, height - BELOW, TOP, log)
     parts = [
         frame(
@@ -265,7 +271,7 @@ def _curve(curve: Curve, points: Sequence[tuple[float, float, float]], horizonta
         above = [(horizontal(x), vertical(y + error)) for x, y, error in points]
         below = [(horizontal(x), vertical(y - error)) for x, y, error in reversed(points)]
         parts.insert(0, tag("path", d=path_of(above + below) + "Z", class_=f"spread {colour}"))
-    if curve.kind == "paper":
+    if curve.kind == "paper" or len(placed) == 1:
         for x, y in placed:
             square = tag("rect", x=x - 2.8, y=y - 2.8, width=5.6, height=5.6, class_=f"point {colour}")
             parts.append(square if curve.dashed else tag("circle", cx=x, cy=y, r=3.1, class_=f"point {colour}"))
