@@ -36,6 +36,7 @@ RECIPES = Registry(
         "dots-vicreg": "dynarium.recipes.jepa:dots_vicreg",
         "identify-lti-fast": "dynarium.recipes.identify_transfer:identify_lti_fast",
         "identify-lti-one-step": "dynarium.recipes.identify:identify_lti_one_step",
+        "identify-lti-residual": "dynarium.recipes.identify:identify_lti_residual",
         "identify-lti-simulation": "dynarium.recipes.identify:identify_lti_simulation",
         "identify-lti-slow": "dynarium.recipes.identify_transfer:identify_lti_slow",
         "identify-lti-slow-and-fast": "dynarium.recipes.identify_transfer:identify_lti_slow_and_fast",
@@ -97,6 +98,7 @@ PAPERS = Registry(
     "published table",
     {
         "identify-lti-one-step": "dynarium.recipes.identify:LTI_ONE_STEP",
+        "identify-lti-residual": "dynarium.recipes.identify:LTI_SIMULATION",
         "identify-lti-simulation": "dynarium.recipes.identify:LTI_SIMULATION",
         "identify-wh-long": "dynarium.recipes.identify_transfer:WH_LONG",
         "identify-wh-one-step": "dynarium.recipes.identify:WH_ONE_STEP",
