@@ -37,11 +37,10 @@ def test_the_price_is_that_of_the_products():
     d, layers = config.width, config.layers
     gates, around = layers * 4 * 2 * d * d, 3 * d + d
     wanted = 3 * 2 * 500 * (gates + around)
-    assert operations("lstm") == pytest.approx(wanted, rel=0.01)
-    assert compute("lstm", 10) == pytest.approx(320 * wanted / 1e15, rel=0.01)
     state = torch.get_rng_state()
-    operations.__wrapped__("lstm")
+    assert operations("lstm") == pytest.approx(wanted, rel=0.01)
     assert torch.equal(torch.get_rng_state(), state)
+    assert compute("lstm", 10) == pytest.approx(320 * wanted / 1e15, rel=0.01)
     assert published("wh")[1] == pytest.approx(6 * published("lti")[1], rel=1e-2)
 
 
