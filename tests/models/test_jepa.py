@@ -12,7 +12,7 @@ from dynarium.models.jepa import JEPAConfig
 from dynarium.models.jepa_terms import Decoding, InverseDynamics, VICReg
 from dynarium.nn.impala import Impala
 from dynarium.nn.menet import MeNet
-from dynarium.objectives.schedules import Constant
+from dynarium.objectives.schedules import Constant, Linear
 
 METHODS = [name for name in MODELS if name.startswith("jepa-")] + ["reconstruction"]
 SMALL = {"embedding": 16, "encoder": MeNet(width=1)}
@@ -139,6 +139,17 @@ def test_predictions_from_every_frame(reach, batch):
     torch.testing.assert_close(terms["prediction"], torch.stack(errors).mean())
     with pytest.raises(UserError, match="model.reach: expected at most the 5 actions"):
         built(batch, reach=6).loss(batch, 0)
+
+
+def test_the_weight_of_the_predictions_grows_in_training(batch):
+    growth = Linear(start=0.25, end=1.0, begin=10, until=20)
+    grows, whole = (built(batch, prediction=8.0, regularizer=None, growth=g) for g in (growth, Constant(value=1.0)))
+    full = whole.loss(batch, 0)[0].item()
+    for step, share in ((0, 0.25), (15, 0.625), (99, 1.0)):
+        assert grows.train().loss(batch, step)[0].item() == pytest.approx(share * full, rel=1e-5)
+    grows.load_state_dict(whole.state_dict())  # the statistics of the batch normalisation among them
+    grows.eval(), whole.eval()
+    assert grows.loss(batch, 0)[0].item() == pytest.approx(whole.loss(batch, 0)[0].item()), "as at the end"
 
 
 def test_a_detached_decoder_teaches_the_encoder_nothing(batch):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -163,6 +164,22 @@ def test_how_many_are_imagined_at_once_changes_nothing():
         found.append(cost(candidates))
         calls.append(model.calls)
     assert torch.allclose(*found, atol=1e-6) and calls[0] == 1 < calls[1]
+
+
+def test_the_model_alone_imagines_in_low_precision():
+    class Watched(Knows):
+        low: ClassVar[list[bool]] = []
+
+        def imagine(self, start, action):
+            self.low.append(torch.is_autocast_enabled("cpu"))
+            return super().imagine(start, action)
+
+    task = replace(PLAN, precision="bfloat16", shown=0)
+    result = task.run(Watched(WORLD), WORLD)
+    assert all(Watched.low) and table(result)["true-dynamics", "success_final"].value == 1.0
+    Watched.low.clear()
+    replace(task, precision="float32").run(Watched(WORLD), WORLD)
+    assert not any(Watched.low)
 
 
 def test_an_episode_ends_at_the_goal_and_stays():

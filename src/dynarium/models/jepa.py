@@ -12,6 +12,7 @@ No pixel is reconstructed. The loss is a weighted sum of groups, each of which m
 """
 
 import copy
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -30,7 +31,7 @@ from dynarium.nn.gru import OpenLoopGRU
 from dynarium.nn.impala import Impala
 from dynarium.nn.menet import MeNet, MeNet5Decoder
 from dynarium.objectives.collapse import effective_rank, mean_correlation, relative_to_copying
-from dynarium.objectives.schedules import Schedule
+from dynarium.objectives.schedules import Constant, Schedule
 from dynarium.objectives.temporal import temporal_similarity
 from dynarium.objectives.vicreg import similarity, standard_deviation
 from dynarium.types import SequenceBatch
@@ -52,6 +53,8 @@ class JEPAConfig:
         projector: Widths of a projector in front of the regulariser; none: the encodings themselves.
         projector_frozen: The projector stays as drawn.
         prediction: Weight of the squared error of the predictions.
+        growth: Share of that weight, as a function of the step. A large weight from the first step on keeps out of the
+            encodings what is hard to predict at first.
         reach: Steps that its predictions reach, from every frame that has so many after it; ``None``: from the first frame
             to the last. What happens far from the beginning of a clip is then also predicted from a picture of shortly before.
         predict_projected: The squared error is taken after the projector.
@@ -78,6 +81,7 @@ class JEPAConfig:
     projector: tuple[int, ...] = ()
     projector_frozen: bool = False
     prediction: float = 20.0
+    growth: Schedule = Constant(value=1.0)
     reach: int | None = None
     predict_projected: bool = False
     stop_gradient: bool = False
@@ -200,14 +204,15 @@ class JEPA(nn.Module):
         if self.target is not None:
             with torch.no_grad():
                 targets = self.encoded(video, self.target)[:, 1:]
-        terms = self._terms(batch, action, e, p, targets, step if self.training else 0)
+        terms = self._terms(batch, action, e, p, targets, step)
         with torch.autocast(e.device.type, enabled=False):
             loss = sum((weight * value for weight, value in terms.values()), e.new_zeros(()))
         named = {name: value.detach() for name, (_, value) in terms.items()}
         return loss, named | self._diagnostics(e.detach(), p.detach(), targets.detach())
 
-    def _terms(self, batch: SequenceBatch, action: Tensor, e: Tensor, p: Tensor, targets: Tensor, seed: int) -> Terms:
-        config, terms = self.config, Terms()
+    def _terms(self, batch: SequenceBatch, action: Tensor, e: Tensor, p: Tensor, targets: Tensor, step: int) -> Terms:
+        config, terms, seed = self.config, Terms(), step if self.training else 0
+        prediction = config.prediction * config.growth(step if self.training else math.inf)
         projected = (self.projected(e), self.projected(p)) if self.projector else (e, p)
         inverse = self._inverse(e, p, action) if self.inverse else None
         decoded = self._decoded(e, p) if self.decoder else None
@@ -219,7 +224,7 @@ class JEPA(nn.Module):
                 targets = targets.detach() if config.stop_gradient or self.target else targets
                 if config.reach is not None:
                     predictions, targets = self._from_every_frame(e, action, targets, config.reach)
-                terms["prediction"] = (config.prediction, similarity(predictions, targets))
+                terms["prediction"] = (prediction, similarity(predictions, targets))
             if config.regularizer is not None:
                 terms |= config.regularizer.terms(*projected, seed)
             if config.encoding_regularizer is not None:

@@ -64,6 +64,7 @@ class Plan:
         detour: Least shortest way as a multiple of that distance: above 1, all problems lead around a wall.
         world: Where to act; ``None``: the world of the dataset.
         dims: The dimensions of the state that are x and y, in pixels.
+        precision: Of what the model imagines; the world stays in double precision.
         memory: Limit on the memory of what is imagined at once, in MiB, about.
         probed: Sequences to which the probe of beliefs, for the pictures, is fitted; 0: none.
         split: Name of the problems; problems of another split are others.
@@ -87,6 +88,7 @@ class Plan:
     detour: float = 1.0
     world: Any = None
     dims: tuple[int, int] = (0, 1)
+    precision: Literal["float32", "bfloat16"] = "float32"
     memory: int = 512
     probed: int = 500
     split: str = "test"
@@ -149,8 +151,10 @@ class Plan:
         }
         rows: list[Row] = []
         examples: dict[str, Tensor] = {}
+        low = self.precision == "bfloat16"
         for method, policy in policies.items():
-            episodes = act(problems, policy, self.steps, stop=self.stop)
+            with torch.autocast(device_of(model).type, torch.bfloat16, enabled=policy is latent and low):
+                episodes = act(problems, policy, self.steps, stop=self.stop)
             rows += self._rows(method, episodes, problems, side, baseline=method in ("random", "straight-line"))
             if policy is latent and self.shown:
                 examples = self._pictures(model, world, problems, episodes, latent)
