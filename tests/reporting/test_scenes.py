@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dynarium.reporting.report import write_report
 from dynarium.reporting.runs import read_run
@@ -56,3 +57,6 @@ def test_the_report_has_a_section_of_scenes(run_directory, drawn):
     assert 'id="scenes"' in html and 'href="#scenes"' in html and "the goal" in html
     assert ">decoded<" in html
     assert html.count("image/webp") >= 4  # this film and the run's other ones, each moving and still
+    with Image.open(results / "plan-scene.gif") as film:
+        assert film.size == (172, 172) and film.info["loop"] == 0  # with a margin
+    assert [file.name for file in results.glob("*.gif")] == ["plan-scene.gif"]

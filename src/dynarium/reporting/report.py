@@ -10,7 +10,7 @@ from dynarium.reporting.page import page
 from dynarium.reporting.rows import record_of
 from dynarium.reporting.runs import read_run
 from dynarium.reporting.samples import write_samples
-from dynarium.reporting.scenes import scenes
+from dynarium.reporting.scenes import scenes, write_scene
 from dynarium.reporting.summary import head
 
 
@@ -62,4 +62,5 @@ def write_report(run_directory: Path, out: Path | None = None, paper: Sequence[A
     partial.replace(path)
     for record in run.tasks:
         write_samples(record)
+        write_scene(record)
     return path

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -9,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from dynarium.reporting.html import Html, tag
 from dynarium.reporting.page import section
+from dynarium.reporting.pictures import animation
 from dynarium.reporting.rows import words
 from dynarium.reporting.runs import RunRecord, TaskRecord
 from dynarium.reporting.strips import animated
@@ -47,6 +49,20 @@ def scenes(run: RunRecord) -> Html | None:
         content.append(_legend([name for name in LEGEND if name in record.examples]))
         content.append(animated(films, None, "", fps=5, size=SIDE))
     return section("scenes", "Scenes", *content) if content else None
+
+
+def write_scene(record: TaskRecord) -> list[Path]:
+    """Write ``<task>-scene.gif`` beside the results of a task.
+
+    Returns:
+        The file; none where the task left no scene.
+    """
+    scene = record.examples.get("scene")
+    if scene is None or scene.ndim != 5 or 0 in scene.shape:
+        return []
+    film = np.moveaxis(scene_film(scene[:MOST], _points(record)), -1, 2)
+    stem = record.arrays.with_suffix("")
+    return [animation(film, stem.with_name(f"{stem.name}-scene.gif"), fps=8)]
 
 
 def scene_film(
