@@ -1,6 +1,6 @@
 """Rows as they are read for tables and charts."""
 
-from dynarium.reporting.rows import panels
+from dynarium.reporting.rows import baseline_tag, panels
 from dynarium.reporting.tables import comparison_table, result_tables
 
 
@@ -42,3 +42,13 @@ def test_tables_show_intervals_of_sequences_and_errors_over_seeds():
         {"a": [row("success", 0.5), row("success_low", 0.4), row("success_high", 0.6)], "b": [row("success", 0.4)]},
     )
     assert table is not None and table.columns == ("recipe", "method", "success")
+
+
+def test_methods_in_their_own_right_are_called_classical() -> None:
+    from dynarium.tasks.classical import IDENTIFIERS
+
+    called = {name: baseline_tag(name) for name in (*IDENTIFIERS, "blank")}
+    assert {name for name, tag in called.items() if tag == "trivial"} == {"last-value", "context-mean", "blank"}
+    row = {"metric": "rmse", "condition": {"noise": 0}, "standard_error": 0.1, "n": 3}
+    rows = [{**row, "method": "model", "value": 1.0}, {**row, "method": "arx", "value": 2.0, "baseline": True}]
+    assert [line.tag for line in result_tables("identify", rows)[0].rows] == ["", "classical"]

@@ -29,6 +29,7 @@ from dynarium.objectives.schedules import Constant, Cosine
 from dynarium.recipes.experiment import DataConfig, Experiment
 from dynarium.systems.identification import RandomLti, random_lti, wiener_hammerstein
 from dynarium.systems.lti import LinearLaw
+from dynarium.tasks.classical import QUICK
 from dynarium.tasks.identify import Identify
 from dynarium.training import TrainingConfig
 from dynarium.types import Row
@@ -38,6 +39,8 @@ Identification = Experiment[Any, Any]
 
 NOISE = (0.1, 0.2, 0.3, 0.4, 0.5)
 """Standard deviations of the noise on the context's outputs in the paper's table, besides 0."""
+
+CLASSICAL = tuple(name for name in QUICK if name not in ("last-value", "context-mean"))
 
 SHIFTED = RandomLti(law=LinearLaw(magnitude=(0.2, 0.99), phase=(0.0, 0.75 * math.pi)))
 """The poles of the paper's test of another distribution: faster, slower and more oscillating than any in training."""
@@ -208,8 +211,9 @@ def identify_wh_simulation(tier: Tier = "cpu") -> Identification:
 
 def asked(fitted: str, sequences: int | None = None) -> tuple[Identify, ...]:
     """Return the questions about simulation: without noise, with noise, and beside a method that takes longer to fit."""
-    slow = Identify(label="fitted", baselines=(fitted,), noise=(0.0, *NOISE), sequences=sequences)
-    return Identify(), Identify(label="noise", noise=NOISE), slow
+    levels = (0.0, *NOISE)
+    slow = Identify(label="fitted", baselines=(fitted,), noise=levels, sequences=sequences)
+    return Identify(), Identify(label="noise", noise=levels, baselines=CLASSICAL), slow
 
 
 def named(experiment: Identification, tier: Tier) -> Identification:
@@ -239,7 +243,7 @@ WH_ONE_STEP = (*published(".041", question="one-step"),)
 WH_ONE_STEP_LARGE = (*published(".018", question="one-step"),)
 LTI_SIMULATION = (
     *published(".013 .049 .100 .148 .197 .249"),
-    *published(".007 .092 .113 .130 .148 .165", method="n4sid (paper)"),
+    *published(".007 .092 .113 .130 .148 .165", method="n4sid"),
     *published(".066", world="other-poles"),
 )
 WH_SIMULATION = (

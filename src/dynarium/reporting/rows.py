@@ -10,6 +10,9 @@ Kind = Literal["model", "bound", "baseline"]
 BOUNDS = ("reconstruction", "posterior", "data", "true-model", "true-dynamics", "fitted")
 """Methods that see what the others must infer, or are the truth itself: bounds, never counted as the model's best."""
 
+CLASSICAL = ("fir", "arx", "output-error", "subspace", "kalman-em", "wiener-hammerstein")
+"""Baselines that are methods in their own right; all others are trivial."""
+
 BELIEFS = ("kl", "prior_deviation")
 """Metrics that say what a model believes, and not how good that is; nothing bounds them."""
 
@@ -34,6 +37,11 @@ HIGHER_IS_BETTER = frozenset(
 
 OF_THE_ANSWER = frozenset({"samples"})
 """Conditions that say how a method answered, not what it was asked: methods that differ in them stand side by side."""
+
+
+def baseline_tag(method: str) -> str:
+    """Return what a baseline is called beside its name."""
+    return "classical" if method in CLASSICAL else "trivial"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,9 +98,7 @@ def metric_charts(run: RunRecord, paper: Sequence[Record] = ()) -> Html | None:
                 charts.append(settings_chart(found, panel, task=record.task))
     if not charts:
         return None
-    about = (
-        "Coloured lines: the model. Dotted: bounds. Grey: trivial baselines. Bands: one standard error over sequences."
-    )
+    about = "Coloured lines: the model. Dotted: bounds. Grey: baselines. Bands: one standard error over sequences."
     about += " Circles: what the paper printed." if published else ""
     return section("settings", "Across settings", _quiet(about), tag("div", *charts, class_="charts wide"))
 

@@ -64,11 +64,11 @@ def headline(run: RunRecord) -> Html | None:
     unbeaten = [r for r in trivial if r not in beaten]
     verdict = f"{VERBS.get(best.method, best.method)} "
     if not trivial:
-        verdict += "has no trivial baseline beside it"
+        verdict += "has no baseline beside it"
     elif not unbeaten:
         verdict += f"beats {_list([r.method for r in beaten])}"
     elif not beaten:
-        verdict += "beats no trivial baseline"
+        verdict += "beats no baseline"
     else:
         verdict += f"beats {_list([r.method for r in beaten])}, but not {_list([r.method for r in unbeaten])}"
     where = " · ".join([task, panel.title, *([panel.label(setting)] if panel.axis else [])])

@@ -10,6 +10,7 @@ from dynarium.reporting.rows import (
     OF_THE_ANSWER,
     Panel,
     Record,
+    baseline_tag,
     higher_is_better,
     is_ordered,
     number,
@@ -92,7 +93,13 @@ def paper_table(recipe: str, records: Sequence[Mapping[str, Any]]) -> Table:
         better = (value > record.value) == higher_is_better(record.metric) and value != record.value
         last = Cell(text=difference, best=difference != "–" and better)
         rule = before is not None and group != before
-        lines.append(Line(cells=(*(Cell(text=t) for t in cells), last), tag="trivial" if trivial else "", rule=rule))
+        lines.append(
+            Line(
+                cells=(*(Cell(text=t) for t in cells), last),
+                tag=baseline_tag(record.method) if trivial else "",
+                rule=rule,
+            )
+        )
         before = group
     seeds = [str(record.get("seed", "?")) for record in records]
     spread = (
@@ -160,13 +167,13 @@ def comparison_table(task: str, recipes: Mapping[str, Sequence[Any]]) -> Table |
                 ]
                 rule = trivial and not any(line.tag for line in lines)
                 labels = (Cell(text=name or "any"), Cell(text=method))
-                lines.append(Line(cells=(*labels, *numbers), tag="trivial" if trivial else "", rule=rule))
+                lines.append(Line(cells=(*labels, *numbers), tag=baseline_tag(method) if trivial else "", rule=rule))
     return Table(
         title=task,
         columns=("recipe", "method", *map(words, metrics)),
         rows=tuple(lines),
         note="Mean over seeds ± its standard error; of one seed ± the standard error over sequences. "
-        "Bold: the best model, where it beats every trivial row.",
+        "Bold: the best model, where it beats every baseline.",
         labels=2,
     )
 
@@ -256,7 +263,7 @@ def _result_table(task: str, panel: Panel, over: str) -> Table:
             best, mark = emphasis[setting].get(method, (False, "")) if kind == "model" else (False, "")
             text = _measured(record, digits, bracketed) if record else "–"
             cells.append(Cell(text=text, best=best, mark=mark))
-        tag = {"model": "", "bound": "bound", "baseline": "trivial"}[kind]
+        tag = {"model": "", "bound": "bound", "baseline": baseline_tag(method)}[kind]
         lines.append(Line(cells=tuple(cells), tag=tag, rule=before is not None and before != kind))
         before = kind
     sizes = sorted({record.n for record in records if record.n})
@@ -268,7 +275,7 @@ def _result_table(task: str, panel: Panel, over: str) -> Table:
     what = "Over {}, with 95 % intervals" if bracketed else "Mean ± standard error over {}"
     notes = [what.format(spread) + (f"; {arrow} is better." if ordered else ".")]
     compared = ordered and {"model", "baseline"} <= kinds
-    notes += ["Bold: the model's best, where it beats every trivial row."] if compared else []
+    notes += ["Bold: the model's best, where it beats every baseline."] if compared else []
     notes += ["A bound has seen what the others must infer, or is the data themselves."] if "bound" in kinds else []
     return Table(
         title=f"{task}: {panel.title}",
