@@ -98,7 +98,6 @@ PAPERS = Registry(
     "published table",
     {
         "identify-lti-one-step": "dynarium.recipes.identify:LTI_ONE_STEP",
-        "identify-lti-residual": "dynarium.recipes.identify:LTI_SIMULATION",
         "identify-lti-simulation": "dynarium.recipes.identify:LTI_SIMULATION",
         "identify-wh-long": "dynarium.recipes.identify_transfer:WH_LONG",
         "identify-wh-one-step": "dynarium.recipes.identify:WH_ONE_STEP",

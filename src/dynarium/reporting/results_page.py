@@ -91,7 +91,8 @@ def _contents(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> Part:
 def _compared(recipes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Part]:
     """Write a section for every dataset about which several recipes were asked the same."""
     about: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for name, records in recipes.items():
+    # Published points go to the first recipe that answers by such a method: those that have a paper come first.
+    for name, records in sorted(recipes.items(), key=lambda item: not (item[1] and item[1][0].get("paper"))):
         if records and records[0].get("data"):
             about.setdefault(str(records[0]["data"]), {})[name] = pooled(records)
     parts = []
