@@ -22,11 +22,16 @@ Answer = tuple[Float[Tensor, "b t p"], Float[Tensor, "b t p"] | None]
 LEAST_LOG_DEVIATION, MOST_LOG_DEVIATION = -9.0, 3.0
 
 
-def check_sizes(config: Any, *names: str) -> None:
-    """Raise a UserError that names the first of these options that is below 1, or a dropout outside [0, 1)."""
+def check_counts(config: Any, *names: str) -> None:
+    """Raise a UserError that names the first of these options that is below 1."""
     for name in names:
         if getattr(config, name) < 1:
             raise UserError(f"model.{name}: expected at least 1, got {getattr(config, name)}")
+
+
+def check_sizes(config: Any, *names: str) -> None:
+    """Raise a UserError that names the first of these options that is below 1, or a dropout outside [0, 1)."""
+    check_counts(config, *names)
     if not 0 <= config.dropout < 1:
         raise UserError(f"model.dropout: expected a probability in [0, 1), got {config.dropout}")
 

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from dynarium.errors import UserError
-from dynarium.models.identification import Answer, Scale, fitted_to_signals, unit_scale
+from dynarium.models.identification import Answer, Scale, check_counts, fitted_to_signals, unit_scale
 from dynarium.models.sequence_identifier import SequenceIdentifierConfig
 from dynarium.models.simulation import simulation_from, simulation_loss
 from dynarium.models.simulation_transformer import SimulationTransformerConfig
@@ -48,9 +48,7 @@ class ResidualIdentifierConfig:
     outputs: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("inputs", "outputs", "iterations"):
-            if getattr(self, name) < 1:
-                raise UserError(f"model.{name}: expected at least 1, got {getattr(self, name)}")
+        check_counts(self, "inputs", "outputs", "iterations")
         if not self.orders or min(self.orders) < 1:
             raise UserError(f"model.orders: expected numbers of at least 1, got {self.orders}")
 

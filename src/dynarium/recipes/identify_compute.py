@@ -19,7 +19,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dynarium.errors import UserError, nearest
+from dynarium.errors import UserError
 from dynarium.models.residual_identifier import ResidualIdentifierConfig
 from dynarium.models.sequence_identifier import lstm_identifier, state_space_identifier
 from dynarium.models.simulation_transformer import SimulationTransformerConfig
@@ -32,7 +32,7 @@ from dynarium.recipes.identify import (
     identify_wh_simulation,
     simulator,
 )
-from dynarium.recipes.study import Claim, Record
+from dynarium.recipes.study import Claim, Record, check_words
 from dynarium.tasks.identify import Identify
 from dynarium.types import SequenceBatch
 
@@ -80,11 +80,8 @@ class IdentifyCompute:
         Raises:
             UserError: An unknown method or world, or a budget of no steps.
         """
-        for name, asked, offered in (("methods", self.methods, METHODS), ("worlds", self.worlds, WORLDS)):
-            for word in asked:
-                if word not in offered:
-                    known = ", ".join(offered)
-                    raise UserError(f"--{name}: unknown {word!r}{nearest(word, list(offered))}; known: {known}")
+        check_words("methods", self.methods, METHODS)
+        check_words("worlds", self.worlds, WORLDS)
         if self.steps and min(self.steps) < 1:
             raise UserError(f"--steps: expected numbers of at least 1, got {min(self.steps)}")
 

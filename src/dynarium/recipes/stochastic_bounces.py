@@ -13,9 +13,8 @@ from itertools import pairwise
 from statistics import mean, stdev
 from typing import Any, Literal
 
-from dynarium.errors import UserError, nearest
 from dynarium.recipes.experiment import Experiment
-from dynarium.recipes.study import Claim, Record
+from dynarium.recipes.study import Claim, Record, check_words
 from dynarium.recipes.svg import Tier, digits
 from dynarium.recipes.video_benchmarks import push
 from dynarium.tasks.forecast_video import ForecastVideo
@@ -58,11 +57,8 @@ class StochasticBounces:
         Raises:
             UserError: An unknown method or world.
         """
-        for name, asked, offered in (("methods", self.methods, METHODS), ("worlds", self.worlds, WORLDS)):
-            for word in asked:
-                if word not in offered:
-                    known = ", ".join(offered)
-                    raise UserError(f"--{name}: unknown {word!r}{nearest(word, list(offered))}; known: {known}")
+        check_words("methods", self.methods, METHODS)
+        check_words("worlds", self.worlds, WORLDS)
 
     @property
     def name(self) -> str:

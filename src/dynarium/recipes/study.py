@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from dynarium import config
 from dynarium.data.jobs import Backend, cluster, run_jobs
-from dynarium.errors import RunError
+from dynarium.errors import RunError, UserError, nearest
 from dynarium.recipes.experiment import Experiment, find_run, prepare_data, train, trained
 from dynarium.training import here
 
@@ -88,6 +88,14 @@ class Study(Protocol):
     def claims(self, records: Sequence[Record]) -> list[Claim]:
         """Return what the study claims and whether it holds."""
         ...
+
+
+def check_words(option: str, asked: Iterable[str], offered: Iterable[str]) -> None:
+    """Raise a UserError that names the first word that a study does not offer."""
+    known = list(offered)
+    for word in asked:
+        if word not in known:
+            raise UserError(f"--{option}: unknown {word!r}{nearest(word, known)}; known: {', '.join(known)}")
 
 
 def cells_of(study: Study, seeds: Sequence[int]) -> list[Cell]:

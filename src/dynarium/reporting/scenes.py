@@ -39,8 +39,8 @@ def scenes(run: RunRecord) -> Html | None:
     """Show the scenes of every task that left some; ``None`` where none did."""
     content: list[Html] = []
     for record in run.tasks:
-        scene = record.examples.get("scene")
-        if scene is None or scene.ndim != 5 or 0 in scene.shape:
+        scene = _scene(record)
+        if scene is None:
             continue
         films = {words(record.task): scene_film(scene[:MOST], _points(record))}
         if (decoded := record.examples.get("scene/decoded")) is not None and decoded.shape == scene.shape:
@@ -57,8 +57,8 @@ def write_scene(record: TaskRecord) -> list[Path]:
     Returns:
         The file; none where the task left no scene.
     """
-    scene = record.examples.get("scene")
-    if scene is None or scene.ndim != 5 or 0 in scene.shape:
+    scene = _scene(record)
+    if scene is None:
         return []
     film = np.moveaxis(scene_film(scene[:MOST], _points(record)), -1, 2)
     stem = record.arrays.with_suffix("")
@@ -128,6 +128,12 @@ def _coloured(scene: np.ndarray, like: np.ndarray) -> UInt8[np.ndarray, "b t h w
     elif frames.shape[-1] != 3:
         frames = np.repeat(frames.mean(-1, keepdims=True), 3, axis=-1)
     return (frames.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _scene(record: TaskRecord) -> np.ndarray | None:
+    """Return the frames of a scene [b, t, c, h, w]; ``None`` where the task left none."""
+    scene = record.examples.get("scene")
+    return scene if scene is not None and scene.ndim == 5 and scene.size else None
 
 
 def _points(record: TaskRecord) -> dict[str, np.ndarray]:

@@ -13,10 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dynarium.ssm.rational import all_pole, impulse, lags
+from dynarium.ssm.rational import all_pole, bounded, impulse, lags, solution
 
-WIDEST = 1e6
-"""A free run of an unstable model is cut off at this size."""
 SLOWEST = 0.999
 """Poles of the filter 1/A further out are drawn in to this size."""
 
@@ -36,7 +34,7 @@ class OutputError:
         driven = torch.einsum("btam,bpam->bpt", lags(u, 0, n), self.numerator) + self.offset[..., None]
         driven[..., :n] += self.start
         answer = all_pole(driven.flatten(0, 1)[..., None], self.denominator.flatten(0, 1))
-        return answer.nan_to_num(WIDEST, WIDEST, -WIDEST).clamp(-WIDEST, WIDEST)[..., 0].unflatten(0, (-1, p)).mT
+        return bounded(answer)[..., 0].unflatten(0, (-1, p)).mT
 
 
 def fit_output_error(
@@ -74,12 +72,7 @@ def fit_output_error(
         gram = x.mT @ (weight[..., None] * x)
         scale = gram.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-150)
         gram = gram + ridge * scale[:, None, None] * torch.eye(x.shape[2], dtype=x.dtype, device=x.device)
-        right = x.mT @ (weight * out[..., 0])[..., None]
-        factor, failed = torch.linalg.cholesky_ex(gram)
-        found = torch.cholesky_solve(
-            right, torch.where((failed == 0)[:, None, None], factor, torch.eye(x.shape[2]).to(x))
-        )
-        return torch.where((failed == 0)[:, None], found[..., 0], 0)
+        return solution(gram, x.mT @ (weight * out[..., 0])[..., None])
 
     def model_of(weights: Tensor) -> OutputError:
         a = inputs.shape[2]

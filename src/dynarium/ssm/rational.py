@@ -1,4 +1,4 @@
-"""What rational transfer functions answer: many recursions at once, compiled; and the lagged signals of regressions on them."""
+"""What rational transfer functions answer: many recursions at once, compiled; and what regressions on their signals need."""
 
 import functools
 
@@ -8,6 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dynarium.ssm.tiles import tile
+
+WIDEST = 1e6
+"""An answer of an unstable system is cut off at this size."""
 
 _compiled = functools.cache(tile)
 
@@ -40,3 +43,16 @@ def impulse(x: Float[Tensor, "b t a"]) -> Float[Tensor, "b t 1"]:
     first = torch.zeros_like(x[..., :1])
     first[:, 0] = 1
     return first
+
+
+def bounded(x: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    """Return answers no larger than ``WIDEST``, whatever an unstable system gave."""
+    return x.nan_to_num(WIDEST, WIDEST, -WIDEST).clamp(-WIDEST, WIDEST)
+
+
+def solution(gram: Float[Tensor, "r k k"], right: Float[Tensor, "r k 1"]) -> Float[Tensor, "r k"]:
+    """Return the solutions of normal equations; 0 in rows whose matrix is not positive definite."""
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    definite = failed == 0
+    safe = torch.where(definite[:, None, None], factor, torch.eye(gram.shape[1]).to(gram))
+    return torch.where(definite[:, None], torch.cholesky_solve(right, safe)[..., 0], 0)

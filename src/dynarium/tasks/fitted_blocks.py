@@ -16,12 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dynarium.errors import UserError
-from dynarium.ssm.rational import all_pole, impulse, lags
+from dynarium.ssm.rational import all_pole, bounded, impulse, lags, solution
 from dynarium.tasks.identifiers import Answer, Inputs, Outputs
 
 ROWS = 512
 """Fits at a time: their slopes are some hundred megabytes."""
-WIDEST = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +82,12 @@ class FittedWienerHammerstein:
         """Return the fits of every sequence that are kept, side by side."""
         driving, wanted = (x.repeat_interleave(self.restarts, 0) for x in (u, y))
         first = -(-self.steps // 4)
-        fit = _descended(_Fit(self._drawn(driving, wanted), driving, wanted), first)
+        drawn = self._drawn(driving, wanted)
+        error = _error(drawn.answer(driving), wanted)
+        fit = _Fit(drawn, driving, wanted, error, torch.full_like(error, 0.1)).descended(first)
         best = fit.error.unflatten(0, (len(u), -1)).argsort(1)[:, : self.kept]
         rows = (torch.arange(len(u))[:, None] * self.restarts + best).flatten()
-        return _descended(fit.taken(rows), self.steps - first).blocks
+        return fit.taken(rows).descended(self.steps - first).blocks
 
     def _drawn(self, u: Tensor, y: Tensor) -> "Blocks":
         """Return first values: stable poles, x of deviation 1, a static part about a line, y of the right size."""
@@ -162,7 +163,7 @@ class Blocks:
     def _linear(self, filtered: Float[Tensor, "r t 2"], numerator: Tensor, state: Tensor) -> Float[Tensor, "r t 1"]:
         signal, first = self._delayed(filtered)
         answer = torch.einsum("rtk,rk->rt", signal, numerator) + torch.einsum("rtk,rk->rt", first, state)
-        return answer.nan_to_num(WIDEST, WIDEST, -WIDEST).clamp(-WIDEST, WIDEST)[..., None]
+        return bounded(answer)[..., None]
 
     def _units(self, x: Float[Tensor, "r t 1"]) -> tuple[Float[Tensor, "r t k"], Float[Tensor, "r t k"]]:
         """Return 1, x and the hyperbolic tangents, and their slopes."""
@@ -173,43 +174,40 @@ class Blocks:
         return torch.cat([one, x, bent], 2), torch.cat([nothing, one, (1 - bent.square()) / width], 2)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Fit:
-    """Parameters on their way, with their errors and the damping of each row."""
+    """Parameters on their way, with the errors and the damping of each row."""
 
     blocks: Blocks
     u: Float[Tensor, "r t 1"]
     y: Float[Tensor, "r t 1"]
-
-    def __post_init__(self) -> None:
-        self.error = _error(self.blocks.answer(self.u), self.y)
-        self.damping = torch.full_like(self.error, 0.1)
+    error: Float[Tensor, " r"]
+    damping: Float[Tensor, " r"]
 
     def taken(self, rows: Tensor) -> "_Fit":
         """Return the fits of some rows."""
-        fit = _Fit(replace(self.blocks, weights=self.blocks.weights[rows]), self.u[rows], self.y[rows])
-        fit.damping = self.damping[rows]
-        return fit
+        blocks = replace(self.blocks, weights=self.blocks.weights[rows])
+        return _Fit(blocks, *(part[rows] for part in (self.u, self.y, self.error, self.damping)))
 
-
-def _descended(fit: _Fit, steps: int) -> _Fit:
-    """Take steps of Levenberg and Marquardt (Marquardt 1963): one that makes a row worse is not taken, and damps the next."""
-    for _ in range(steps):
-        answer, slopes = fit.blocks.answer_and_slopes(fit.u)
-        curvature = slopes.mT @ slopes
-        diagonal = curvature.diagonal(dim1=1, dim2=2)
-        least = 1e-9 * diagonal.amax(1, keepdim=True) + 1e-12
-        factor, failed = torch.linalg.cholesky_ex(curvature + torch.diag_embed(fit.damping[:, None] * diagonal + least))
-        factor = torch.where((failed == 0)[:, None, None], factor, torch.eye(factor.shape[1]).to(factor))
-        step = torch.cholesky_solve(slopes.mT @ (fit.y - answer), factor)[..., 0]
-        usable = (failed == 0) & step.isfinite().all(1)
-        tried = replace(fit.blocks, weights=fit.blocks.weights + torch.where(usable[:, None], step, 0))
-        error = _error(tried.answer(fit.u), fit.y)
-        better = error < fit.error
-        fit.error = torch.where(better, error, fit.error)
-        fit.blocks = replace(tried, weights=torch.where(better[:, None], tried.weights, fit.blocks.weights))
-        fit.damping = torch.where(better, 0.3 * fit.damping, 4 * fit.damping).clamp(1e-8, 1e8)
-    return fit
+    def descended(self, steps: int) -> "_Fit":
+        """Take steps of Levenberg and Marquardt (Marquardt 1963): one that makes a row worse damps the next instead."""
+        blocks, error, damping = self.blocks, self.error, self.damping
+        for _ in range(steps):
+            answer, slopes = blocks.answer_and_slopes(self.u)
+            curvature = slopes.mT @ slopes
+            diagonal = curvature.diagonal(dim1=1, dim2=2)
+            least = 1e-9 * diagonal.amax(1, keepdim=True) + 1e-12
+            step = solution(
+                curvature + torch.diag_embed(damping[:, None] * diagonal + least), slopes.mT @ (self.y - answer)
+            )
+            usable = step.isfinite().all(1, keepdim=True)
+            tried = replace(blocks, weights=blocks.weights + torch.where(usable, step, 0))
+            there = _error(tried.answer(self.u), self.y)
+            better = there < error
+            error = torch.where(better, there, error)
+            blocks = replace(blocks, weights=torch.where(better[:, None], tried.weights, blocks.weights))
+            damping = torch.where(better, 0.3 * damping, 4 * damping).clamp(1e-8, 1e8)
+        return replace(self, blocks=blocks, error=error, damping=damping)
 
 
 def _error(answer: Tensor, y: Tensor) -> Float[Tensor, " r"]:

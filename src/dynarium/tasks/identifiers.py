@@ -127,8 +127,7 @@ class Arx:
     def _candidates(self, u: Tensor, y: Tensor, train: int) -> list[tuple[int, float]]:
         width = u.shape[2] + (y.shape[2] if self.feedback else 0)
         orders = [n for n in self.orders if n * width + u.shape[2] + 1 <= 0.75 * (train - n)]
-        if not orders:
-            raise UserError(f"identify: a context of {u.shape[1]} steps is too short to fit {type(self).__name__}")
+        _check_length(self, u, orders)
         return [(n, ridge) for n in orders for ridge in self.ridges]
 
     def _regressors(self, u: Tensor, y: Tensor, order: int) -> Tensor:
@@ -193,8 +192,7 @@ class Subspace:
         train = u.shape[1] - u.shape[1] // 4
         rows = min(self.rows, train // 8)
         orders = [n for n in self.orders if n < rows * y.shape[2]]
-        if not orders:
-            raise UserError(f"identify: a context of {u.shape[1]} steps is too short to fit {type(self).__name__}")
+        _check_length(self, u, orders)
         models = fit_subspace(u[:, :train], y[:, :train], orders, rows)
         errors = [mean_squared(model.simulate(u)[:, train:], y[:, train:]) for model in models]
         return [(fit_subspace(u[mine], y[mine], [n], rows)[0], mine) for n, mine in chosen(orders, errors)]
@@ -218,8 +216,7 @@ class OutputErrorModels:
     def simulate(self, u: Inputs, y: Outputs, action: Float[Tensor, "b f a"]) -> Answer:
         """Return the simulation after the context, from the context's first step on."""
         orders = [n for n in self.orders if 3 * ((n + 1) * u.shape[2] + n) <= u.shape[1]]
-        if not orders:
-            raise UserError(f"identify: a context of {u.shape[1]} steps is too short to fit {type(self).__name__}")
+        _check_length(self, u, orders)
         m, middle_u, middle_y = u.shape[1], u.mean(1, keepdim=True), y.mean(1, keepdim=True)
         inputs = torch.cat([u, action], 1) - middle_u
         found = averaged_output_error(inputs, y - middle_y, orders, self.iterations)
@@ -227,6 +224,12 @@ class OutputErrorModels:
 
     def predict_next(self, u: Inputs, y: Outputs, context: int) -> None:
         """Return nothing: the noise is added to the output, so that outputs tell nothing about the next one."""
+
+
+def _check_length(method: Identifier, u: Inputs, orders: Sequence[int]) -> None:
+    """Raise a UserError where the context is too short for any order."""
+    if not orders:
+        raise UserError(f"identify: a context of {u.shape[1]} steps is too short to fit {type(method).__name__}")
 
 
 def ridge_solution(x: Float[Tensor, "b t r"], y: Float[Tensor, "b t p"], ridge: float) -> Float[Tensor, "b r p"]:

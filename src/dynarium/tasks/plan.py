@@ -151,9 +151,9 @@ class Plan:
         }
         rows: list[Row] = []
         examples: dict[str, Tensor] = {}
-        low = self.precision == "bfloat16"
         for method, policy in policies.items():
-            with torch.autocast(device_of(model).type, torch.bfloat16, enabled=policy is latent and low):
+            low = policy is latent and self.precision == "bfloat16"
+            with torch.autocast(device_of(model).type, torch.bfloat16, enabled=low):
                 episodes = act(problems, policy, self.steps, stop=self.stop)
             rows += self._rows(method, episodes, problems, side, baseline=method in ("random", "straight-line"))
             if policy is latent and self.shown:
