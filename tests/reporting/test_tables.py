@@ -81,6 +81,13 @@ def test_a_tie_is_no_victory() -> None:
     assert lines_of(table)["filter"][1] == Cell(text="0.500 ± 0.001", mark="ties with blank")
 
 
+@pytest.mark.parametrize(("n", "wins"), [(1, True), (4, True), (5, False), (10, False)])
+def test_who_reached_few_of_the_goals_beats_nobody_by_how_fast(n: int, wins: bool) -> None:
+    straight = one("straight-line", 11.0, baseline=True, metric="steps_to_goal") | {"n": n}
+    (table,) = result_tables("plan", [one("latent", 39.0, metric="steps_to_goal"), straight])
+    assert lines_of(table)["latent"][1].best == wins
+
+
 @pytest.mark.parametrize(("metric", "wins"), [("r2", True), ("mse", False), ("negative_log_likelihood", False)])
 def test_direction_follows_the_metric(metric: str, wins: bool) -> None:
     assert higher_is_better(metric) is wins

@@ -87,7 +87,7 @@ def _reproduce_study(options: Options, rest: Sequence[str], prog: str, run: dict
     from dynarium.recipes.study import cells_of, run_cells
     from dynarium.reporting.pictures import save
     from dynarium.reporting.results_page import STUDY_PAGE
-    from dynarium.reporting.study_figures import FIGURES, study_page
+    from dynarium.reporting.study_figures import FIGURES, split_tables, study_page
     from dynarium.reporting.study_tables import claims_table
     from dynarium.reporting.tables import print_table
 
@@ -103,12 +103,13 @@ def _reproduce_study(options: Options, rest: Sequence[str], prog: str, run: dict
     records = run_cells(cells, out, metrics=study.metrics, quiet=True, done=done, **run)
     tables, pictures = FIGURES[study.drawn](study.name, study.points(records))
     tables = [*tables, claims_table(study.name, study.claims(records))]
-    for table in tables:
+    for table in split_tables(tables)[0]:
         print_table(table)
     for name, text in {**pictures, STUDY_PAGE: study_page(tables, pictures)}.items():
         save(out / name, lambda file, text=text: file.write(text.encode()))
     for name in pictures:
         print(f"figure: {out / name}")
+    print(f"every number: {out / STUDY_PAGE}")
 
 
 def _counter(missing: int) -> Callable[[Any, str], None]:

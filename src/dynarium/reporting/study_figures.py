@@ -5,7 +5,7 @@ from typing import Any
 
 from dynarium.reporting.noise_panels import noise_panels
 from dynarium.reporting.results_page import pooled
-from dynarium.reporting.results_sections import compared_curves, merged_rows
+from dynarium.reporting.results_sections import CHARTED, compared_curves, folded, merged_rows
 from dynarium.reporting.rows import panels
 from dynarium.reporting.settings import is_sweep, settings_picture
 from dynarium.reporting.study_tables import level_tables
@@ -36,10 +36,18 @@ def settings_figures(name: str, points: Points) -> tuple[list[Table], dict[str, 
     return result_tables(name, rows, over=over), pictures
 
 
+def split_tables(tables: Sequence[Table]) -> tuple[list[Table], list[Table]]:
+    """Part the tables that are read from those, of many settings, whose picture is looked at."""
+    short = [table for table in tables if len(table.columns) - table.labels <= CHARTED]
+    return short, [table for table in tables if table not in short]
+
+
 def study_page(tables: Sequence[Table], pictures: Mapping[str, str]) -> str:
-    """Write what a study found as Markdown: its pictures, which lie beside the page, and its tables."""
+    """Write what a study found as Markdown: its pictures, which lie beside the page, and its tables, the wide ones folded."""
     shown = [f"![{name.removesuffix('.svg')}]({name})\n" for name in pictures]
-    return "\n".join([*shown, *map(markdown, tables)])
+    short, wide = split_tables(tables)
+    hidden = [folded("Every number of the charts", "\n".join(map(markdown, wide)))] if wide else []
+    return "\n".join([*shown, *map(markdown, short), *hidden])
 
 
 FIGURES: dict[str, Callable[[str, Points], tuple[list[Table], dict[str, str]]]] = {

@@ -291,6 +291,7 @@ def _verdict(panel: Panel, setting: tuple[Any, ...]) -> dict[str, tuple[bool, st
     if not model or not is_ordered(panel.metric):
         return {}
     best = model[0]
+    trivial = [record for record in trivial if 2 * record.n >= best.n]  # how fast a goal was reached, of one that was
     if not trivial:
         return {best.method: (True, "")}
     rival = trivial[0]
