@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dynarium.cli import main
-from dynarium.recipes.stochastic_bounces import BEST, CRPS, StochasticBounces
+from dynarium.recipes.stochastic_bounces import BEST, CRPS, KNOWS, StochasticBounces
 from dynarium.recipes.study import Study, cells_of
 
 
@@ -16,6 +16,9 @@ def record(method, world, seed, psnr, crps):
         )
         for row, value in ((BEST, psnr), (CRPS, crps))
     ]
+    for lag, auc in ((0, 0.5), (1, 0.9 if method == "lp" else 0.5)):
+        row = {"method": KNOWS[0], "metric": KNOWS[1], "condition": {"lag": lag}, "standard_error": 0.01}
+        rows.append(row | {"value": auc, "baseline": False})
     return {"condition": {"method": method, "world": world}, "seed": seed, "rows": rows}
 
 
@@ -41,6 +44,8 @@ def test_claims_need_a_clear_difference():
     assert told["digits: lp better than fp by CRPS"] is True, "lower is better"
     assert told["digits: fp better than deterministic by CRPS"] is None
     assert told["push: lp better than fp by CRPS"] is None
+    assert told["digits: lp better than fp by how well the prior's width tells a bounce, AUC"] is True
+    assert answers[-1].measured.startswith("0.9 against 0.5"), "where it is seen, a step later"
     unclear = [record("lp", "digits", s, 15 + s, 0.3) for s in (0, 1, 2)]
     unclear += [record("fp", "digits", s, 14.9 + s, 0.2) for s in (0, 1, 2)]
     first, _, worse, *_ = StochasticBounces().claims(unclear)

@@ -17,7 +17,6 @@ from dynarium.recipes.experiment import Experiment
 from dynarium.recipes.study import Claim, Record, check_words
 from dynarium.recipes.svg import Tier, digits
 from dynarium.recipes.video_benchmarks import push
-from dynarium.tasks.forecast_video import ForecastVideo
 
 METHODS = {"lp": "svg-lp", "fp": "svg-fp", "deterministic": "svg-deterministic", "srvp": "srvp"}
 """Method -> model."""
@@ -27,8 +26,14 @@ WORLDS = {"digits": digits, "push": push}
 ORDER = ("lp", "fp", "deterministic")
 """The claim: each is better than the next."""
 
-BEST, CRPS = ("best-of-N", "psnr_mean"), ("ensemble", "crps_mean")
+BEST, CRPS, KNOWS = ("best-of-N", "psnr_mean"), ("ensemble", "crps_mean"), ("prior-deviation", "bounce_auc")
 """Method and metric of the rows that decide."""
+
+SEEN = {"lag": 1}
+"""A bounce shows a step later: a digit rests at the wall for a step."""
+
+BELIEFS = ("prior_deviation", "kl", "bounce_auc")
+"""What is kept of the digits' bounces."""
 
 CLEAR = 2.0
 """Standard errors by which means have to differ."""
@@ -68,7 +73,7 @@ class StochasticBounces:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics that are kept."""
-        return ("psnr", "psnr_mean", "ssim", "ssim_mean", "crps", "crps_mean", "crps_skill", "diversity_mean")
+        return ("psnr", "psnr_mean", "ssim", "ssim_mean", "crps", "crps_mean", "crps_skill", "diversity_mean", *BELIEFS)
 
     @property
     def drawn(self) -> Literal["settings"]:
@@ -76,14 +81,13 @@ class StochasticBounces:
         return "settings"
 
     def conditions(self) -> Iterator[tuple[Mapping[str, str | float], Experiment[Any, Any]]]:
-        """Yield each condition with its experiment, asked for forecasts alone."""
+        """Yield each condition with its experiment, asked for forecasts, and of digits what it believes around bounces."""
         for world, make in WORLDS.items():
             for method, model in METHODS.items():
                 if (not self.worlds or world in self.worlds) and (not self.methods or method in self.methods):
                     base = make(model, self.tier)
-                    tasks = tuple(task for task in base.tasks if isinstance(task, ForecastVideo))
                     training = replace(base.training, trackers=())
-                    yield {"method": method, "world": world}, replace(base, tasks=tasks, training=training)
+                    yield {"method": method, "world": world}, replace(base, training=training)
 
     def points(self, records: Sequence[Record]) -> list[dict[str, Any]]:
         """Return every row with its world among its conditions, and who answered in which seed."""
@@ -95,12 +99,15 @@ class StochasticBounces:
         ]
 
     def claims(self, records: Sequence[Record]) -> list[Claim]:
-        """Compare the priors, two at a time, world by world, by the best sample and by the whole distribution."""
+        """Compare the priors, two at a time, world by world, by the best sample, by the whole distribution, at the bounce."""
         return [
-            _better(records, first, second, world, *by)
-            for world in WORLDS
-            for by in (("best of N, PSNR", BEST, 1), ("CRPS", CRPS, -1))
-            for first, second in pairwise(ORDER)
+            *(
+                _better(records, first, second, world, *by)
+                for world in WORLDS
+                for by in (("best of N, PSNR", BEST, 1), ("CRPS", CRPS, -1))
+                for first, second in pairwise(ORDER)
+            ),
+            _better(records, "lp", "fp", "digits", "how well the prior's width tells a bounce, AUC", KNOWS, 1),
         ]
 
 
@@ -128,7 +135,7 @@ def _numbers(records: Sequence[Record], method: str, world: str, wanted: tuple[s
         for record in records
         if record["condition"] == {"method": method, "world": world}
         for row in record["rows"]
-        if (row["method"], row["metric"]) == wanted
+        if (row["method"], row["metric"]) == wanted and SEEN.items() <= {**SEEN, **row["condition"]}.items()
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 Kind = Literal["model", "bound", "baseline"]
 
-BOUNDS = ("reconstruction", "posterior", "data", "true-model", "true-dynamics", "fitted")
+BOUNDS = ("reconstruction", "posterior", "data", "true-model", "true-dynamics", "fitted", "wall-nearness")
 """Methods that see what the others must infer, or are the truth itself: bounds, never counted as the model's best."""
 
 CLASSICAL = ("fir", "arx", "output-error", "subspace", "kalman-em", "wiener-hammerstein")
@@ -101,7 +101,7 @@ def record_of(row: Any) -> Record:
     """Read a row, a mapping or a ``types.Row``; what is missing or null becomes NaN, zero or empty."""
     given: Mapping[str, Any] = row if isinstance(row, Mapping) else asdict(row)
     method, metric = str(given.get("method", "?")), str(given.get("metric", "?"))
-    bound = method in BOUNDS and not metric.startswith((*BELIEFS, "bounce"))
+    bound = method in BOUNDS and not metric.startswith(BELIEFS)
     kind: Kind = "baseline" if given.get("baseline") else "bound" if bound else "model"
     condition = given.get("condition")
     return Record(

@@ -38,8 +38,9 @@ class Bounces:
     context. ``bounce_auc`` is the chance that prior deviation or KL is larger at a step of a bounce than at one without
     (0.5: says nothing), for each ``lag``. Lag 0: the bounce happens on the way into the step; lag 1: on the way into the step
     before. Where a world stops what meets a wall there, as the first law of moving digits does, the new velocity only shows
-    a step later: then lag 1 is when chance is seen. Steps at which both happen count for neither. Trivial rows: ``constant``,
-    and ``wall-nearness``, where the state is stored: how near anything was to the edge of where it can be one step before.
+    a step later: then lag 1 is when chance is seen. Steps at which both happen count for neither. Trivial row: ``constant``.
+    A bound, where the state is stored: ``wall-nearness``, how near anything truly was to the edge of where it can be one step
+    before.
 
     A model without latents has only the rows of its forecast.
 
@@ -221,7 +222,7 @@ def _detection(believed: dict[str, list[Tensor]], events: list[tuple[Tensor, Ten
                     value=value,
                     standard_error=error,
                     n=n,
-                    baseline=method in ("constant", "wall-nearness"),
+                    baseline=method == "constant",
                 )
             )
     return rows
