@@ -7,6 +7,7 @@ import torch
 
 from dynarium.data import Dataset, OnlineSource, make_dataset
 from dynarium.errors import UserError
+from dynarium.reporting.rows import record_of
 from dynarium.tasks import TASKS
 from dynarium.tasks.probe_rollout import ProbeRollout
 from point import Knows, Point
@@ -49,6 +50,8 @@ def test_a_model_that_knows_is_right_and_trivial_rows_are_their_definition(resul
     assert rows["dead-reckoning", "rmse_px", 9, 1].value == pytest.approx(float(wanted), abs=1e-5)
     assert value(result, "linear-actions", "rmse_px") < value(result, "dead-reckoning", "rmse_px")
     assert value(result, "pixels-linear", "rmse_px") < 0.3
+    kinds = {row.method: record_of(row).kind for row in result.rows}
+    assert kinds["rollout"] == "model" and kinds["pixels-linear"] == "bound" and kinds["hold-first"] == "baseline"
     low, high = (rows["hold-first", f"rmse_px_{side}", 9, 1].value for side in ("low", "high"))
     assert low < hold.value < high and (high - low) / 3.92 == pytest.approx(hold.standard_error, rel=0.15)
 

@@ -7,7 +7,16 @@ from typing import Any, Literal
 
 Kind = Literal["model", "bound", "baseline"]
 
-BOUNDS = ("reconstruction", "posterior", "data", "true-model", "true-dynamics", "fitted", "wall-nearness")
+BOUNDS = (
+    "reconstruction",
+    "posterior",
+    "data",
+    "true-model",
+    "true-dynamics",
+    "fitted",
+    "wall-nearness",
+    "pixels-linear",
+)
 """Methods that see what the others must infer, or are the truth itself: bounds, never counted as the model's best."""
 
 CLASSICAL = ("fir", "arx", "output-error", "subspace", "kalman-em", "wiener-hammerstein")

@@ -50,9 +50,9 @@ class ProbeRollout:
     is the training); ``r2_rollout``, and for the displacement of the last step, ``velocity_rmse_px`` and ``velocity_r2``.
 
     Rows: ``rollout``, and the trivial ``constant`` (the mean training position), ``hold-first`` (the true start),
-    ``dead-reckoning`` (the true start and the sum of the actions: no walls), ``linear-actions`` (for each step a linear
-    regression on the true start and the actions until then) and ``pixels-linear`` (a linear map of the very frame whose
-    positions are asked for: it forecasts nothing).
+    ``dead-reckoning`` (the true start and the sum of the actions: no walls) and ``linear-actions`` (for each step a linear
+    regression on the true start and the actions until then); and a bound, ``pixels-linear`` (a linear map of the very frame
+    whose positions are asked for: it forecasts nothing).
 
     Attributes:
         dims: Dimensions of the state that are positions, x and y of each dot in turn; ``None``: all.
@@ -109,7 +109,7 @@ class ProbeRollout:
         answers = self.positions(train, test)
         rows: list[Row] = []
         for method, positions in answers.items():
-            rows += self._position_rows(method, positions, truth, baseline=method != "rollout")
+            rows += self._position_rows(method, positions, truth, baseline=method not in ("rollout", "pixels-linear"))
         for method, velocity in self._velocities(train, test).items():
             rows += self._velocity_rows(method, velocity, truth.diff(dim=1), baseline=method != "rollout")
         shown = slice(self.shown)
