@@ -182,6 +182,19 @@ def test_some_sequences_are_made_to_pass_the_door():
     assert always[0] == 1 and always[1] > 0.75  # the others come to it near the end or turn around in it
 
 
+def test_some_sequences_are_made_to_run_into_the_wall_beside_the_door():
+    def stopped(world):
+        drawn = play(world, n=600, steps=17)
+        y, far = drawn.state[..., 1], (drawn.state[..., 0] - 32).abs()
+        stands = torch.nn.functional.pad((drawn.state.diff(dim=1) == 0).all(-1), (0, 1))
+        beside = ((y - 30).abs() > 4) & ((y - 30).abs() <= 12) & (far <= 1 + world.max_action)
+        assert not ((far < 1) & ((y - 30).abs() > 4.01)).any(), "nothing is inside the wall"
+        return float((stands & beside).any(1).double().mean())
+
+    rare, often = (stopped(TwoRooms(door=(30, 30), beside=share)) for share in (0.0, 1.0))
+    assert rare < 0.1 and often > 0.6
+
+
 def test_random_layouts_cover_their_range_and_blocks_keep_their_distance():
     parameters = play(WORLDS["two-rooms-random"](), n=3000, steps=1).parameter
     assert parameters.amin(0).tolist() == [20, 10] and parameters.amax(0).tolist() == [44, 54]
@@ -201,8 +214,10 @@ def test_wrong_options_are_named():
         TwoRooms(wall=(2, 2))
     with pytest.raises(UserError, match="wall_width: expected an odd number of pixels, got 4"):
         TwoRooms(wall_width=4)
-    with pytest.raises(UserError, match="crossing"):
+    with pytest.raises(UserError, match="crossing: expected a share"):
         TwoRooms(crossing=1.5)
+    with pytest.raises(UserError, match="beside: expected a share"):
+        TwoRooms(beside=-0.5)
     with pytest.raises(UserError, match="max_action: expected at least the 1.8 px of the walk, got 1"):
         TwoRooms(max_action=1.0)
     with pytest.raises(UserError, match="lengths: a block of 30 px has no room in 28 px"):

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from dynarium.errors import UserError
-from dynarium.systems.checks import check_not_negative, check_positive
+from dynarium.systems.checks import check_positive
 from dynarium.systems.draws import truncated_normal, uniform
 from dynarium.systems.rooms import Room, Walk, draw_rooms, random_directions, shortened
 from dynarium.types import Trajectory
@@ -28,7 +28,7 @@ class TwoRooms:
     the dot from t to t+1; it is stored as it was drawn. Frames have two channels: the dot and the walls.
 
     Some sequences come to the door by construction: two walks that leave a point of it to opposite sides, one of them
-    backwards.
+    backwards. Others come to the wall no farther from the door than it is high, and run into it.
 
     Attributes:
         steps: Default number of time steps of a sequence.
@@ -40,6 +40,7 @@ class TwoRooms:
         std: Standard deviation of the dot in px.
         walk: How the displacements are drawn.
         crossing: Share of the sequences that come to the door by construction.
+        beside: Share of the others that come to the wall beside the door by construction.
         max_action: Largest length of an action in px; a longer one is shortened.
         side: Height and width of a frame in pixels.
     """
@@ -53,6 +54,7 @@ class TwoRooms:
     std: float = 1.3
     walk: Walk = _WALK
     crossing: float = 0.1
+    beside: float = 0.0
     max_action: float = 2.45
     side: int = 65
 
@@ -64,9 +66,9 @@ class TwoRooms:
         """
         check_positive(steps=self.steps, wall_width=self.wall_width, door_reach=self.door_reach, border=self.border)
         check_positive(std=self.std, max_action=self.max_action, side=self.side)
-        check_not_negative(crossing=self.crossing)
-        if self.crossing > 1:
-            raise UserError(f"crossing: expected a share in [0, 1], got {self.crossing}")
+        for name, share in (("crossing", self.crossing), ("beside", self.beside)):
+            if not 0 <= share <= 1:
+                raise UserError(f"{name}: expected a share in [0, 1], got {share}")
         if self.wall_width % 2 == 0:
             raise UserError(f"wall_width: expected an odd number of pixels, got {self.wall_width}")
         self.walk.check_within(self.max_action)
@@ -111,9 +113,12 @@ class TwoRooms:
         room, n = self._room(parameters), len(parameters)
         first = room.free_points(generator)
         moves = self.walk.draw(random_directions(n, generator), steps, generator)
-        if self.crossing and steps > 2:
-            chosen = torch.rand(n, device=generator.device, generator=generator) < self.crossing
-            first[chosen], moves[chosen] = self._crossing(parameters[chosen], steps, generator)
+        rest = torch.ones(n, dtype=torch.bool, device=generator.device)
+        for share, drawn in ((self.crossing, self._crossing), (self.beside, self._beside)):
+            if share and steps > 2:
+                chosen = rest & (torch.rand(n, device=generator.device, generator=generator) < share)
+                first[chosen], moves[chosen] = drawn(parameters[chosen], steps, generator)
+                rest &= ~chosen
         return Trajectory(state=room.walked(first, moves), action=moves, parameter=parameters)
 
     def transition(
@@ -159,18 +164,43 @@ class TwoRooms:
     def _crossing(
         self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator
     ) -> tuple[Float[Tensor, "b 2"], Float[Tensor, "b t 2"]]:
-        """Draw first positions and displacements that lead to the door at a step of their own, and on to the other side.
-
-        The way to the door is a walk away from it, backwards: steps that were free are reversed; steps that were in vain stay
-        in vain as they are.
-        """
+        """Draw first positions and displacements that lead to the door at a step of their own, and on to the other side."""
         n, options = len(parameters), {"device": generator.device, "generator": generator}
         x = uniform((-self._half, self._half), (n,), generator)
         y = truncated_normal(0.0, _DOOR_SPREAD, (-self.door_reach, self.door_reach), (n,), generator)
         when = torch.randint(1, steps - 1, (n, 1), **options)
         direction = uniform((-math.pi / 4, math.pi / 4), (n,), generator) + math.pi * torch.randint(2, (n,), **options)
+        return self._through(parameters, parameters + torch.stack([x, y], -1), direction, when, generator, steps)
+
+    def _beside(
+        self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator
+    ) -> tuple[Float[Tensor, "b 2"], Float[Tensor, "b t 2"]]:
+        """Draw first positions and displacements that lead to the wall beside the door at a step of their own, and into it."""
+        n, options = len(parameters), {"device": generator.device, "generator": generator}
+        side, edge = (2.0 * torch.randint(2, (n,), **options) - 1 for _ in range(2))
+        x = side * uniform((self._half, self._half + self.max_action), (n,), generator)
+        y = edge * uniform((self.door_reach, 3 * self.door_reach), (n,), generator)
+        when = torch.randint(1, steps - 1, (n, 1), **options)
+        direction = uniform((-math.pi / 4, math.pi / 4), (n,), generator) + math.pi * (side > 0)
+        point = (parameters + torch.stack([x, y], -1)).clamp(self.low, self.high)
+        return self._through(parameters, point, direction, when, generator, steps)
+
+    def _through(
+        self,
+        parameters: Float[Tensor, "b q"],
+        point: Float[Tensor, "b 2"],
+        direction: Float[Tensor, " b"],
+        when: Int[Tensor, "b 1"],
+        generator: torch.Generator,
+        steps: int,
+    ) -> tuple[Float[Tensor, "b 2"], Float[Tensor, "b t 2"]]:
+        """Draw first positions and displacements that are at a point at a step, and leave it in a direction.
+
+        The way to the point is a walk away from it, backwards: steps that were free are reversed; steps that were in vain stay
+        in vain as they are.
+        """
         away, on = (self.walk.draw(angle, steps, generator) for angle in (direction + math.pi, direction))
-        position = self._room(parameters).walked(parameters + torch.stack([x, y], -1), away)
+        position = self._room(parameters).walked(point, away)
         free = (position[:, 1:] != position[:, :-1]).any(-1, keepdim=True)
         back = torch.where(free, -away[:, :-1], away[:, :-1])
         step = torch.arange(steps, device=generator.device) - when
