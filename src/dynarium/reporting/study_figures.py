@@ -11,9 +11,6 @@ from dynarium.reporting.settings import is_sweep, settings_picture
 from dynarium.reporting.study_tables import level_tables
 from dynarium.reporting.tables import Table, markdown, result_tables
 
-LEAST = 3
-"""A picture has so many settings, or the table says as much."""
-
 Points = Sequence[Mapping[str, Any]]
 
 
@@ -31,7 +28,7 @@ def settings_figures(name: str, points: Points) -> tuple[list[Table], dict[str, 
     rows, owner = merged_rows({label: pooled([{"rows": mine}]) for label, mine in of.items()}, {x: x for x in of})
     pictures = {}
     for panel in panels(rows):
-        if is_sweep(panel, LEAST):
+        if is_sweep(panel):
             svg = settings_picture(compared_curves(panel, owner, list(of), ()), panel, task=name)
             where = [value for value in panel.fixed.values() if isinstance(value, str)]
             pictures |= {"-".join([panel.metric, *where]) + ".svg": svg} if svg else {}
