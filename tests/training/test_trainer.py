@@ -212,7 +212,7 @@ from dynarium.training import RunDirectory, Trainer, TrainingConfig, rank_and_wo
 rank, world = rank_and_world()
 torch.manual_seed(0)
 data = Dataset({data!r})
-Trainer(Tiny(noise=0), StoredSource(data, "train", batch_size=16, seed=1, rank=rank, world_size=world),
+Trainer(Tiny(noise=0, spread=1.0), StoredSource(data, "train", batch_size=16, seed=1, rank=rank, world_size=world),
     StoredSource(data, "val", batch_size=8, shuffle=False, drop_last=False),
     TrainingConfig(steps=12, batch_size=16, precision="float32",
         checkpoint_every=5, validate_every=6, log_every=1, trackers=()),
