@@ -190,5 +190,5 @@ def test_what_cannot_be(dataset, tmp_path):
         source(dataset, steps=7)
     with pytest.raises(UserError, match="expected at least 1 shot and 1 query, got 0 and 8"):
         EpisodeConfig(shots=0)
-    with pytest.raises(UserError, match="few shots: expected shots >= 0"):
+    with pytest.raises(UserError, match="shots: expected at least 0, got -1"):
         few(dataset, shots=-1)

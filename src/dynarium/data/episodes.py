@@ -150,10 +150,9 @@ def few_shot_batches(
     Raises:
         UserError: The dataset has no tasks or not these, a task has no sequence left to ask, or there is no such split.
     """
-    if shots < 0 or batch_size < 1 or (sequences is not None and sequences < 1):
-        raise UserError(
-            f"few shots: expected shots >= 0, batch_size >= 1, sequences >= 1, got {shots}, {batch_size}, {sequences}"
-        )
+    for name, value, least in (("shots", shots, 0), ("batch_size", batch_size, 1), ("sequences", sequences, 1)):
+        if value is not None and value < least:
+            raise UserError(f"{name}: expected at least {least}, got {value}")
     if shots == 0 and tasks is None:
         order = np.arange(dataset.size(split))[:sequences]
         return (dataset.batch(split, order[i : i + batch_size]) for i in range(0, len(order), batch_size))
