@@ -88,7 +88,9 @@ def test_two_cells_through_the_command_run_once(capsys):
     assert found["validation"]["effective_rank"] > 0
     before = sorted(os.listdir("runs"))
     assert len(before) == 2
-    assert main([*words, "--levels", "1", "1", "--seeds", "0", "0"]) == 0  # nothing is trained again, nothing counts twice
+    assert (
+        main([*words, "--levels", "1", "1", "--seeds", "0", "0"]) == 0
+    )  # nothing is trained again, nothing counts twice
     printed = capsys.readouterr()
     assert "2 trainings, 0 of them to run" in printed.err and "(n=1)" in printed.out
     assert sorted(os.listdir("runs")) == before
