@@ -130,6 +130,34 @@ def test_smoke(recipe, capsys):
         assert (paper.metric, json.dumps(paper.condition, sort_keys=True)) in asked
 
 
+@pytest.mark.parametrize(
+    ("model", "asked"),
+    [
+        ("kvae", {"impute", "generate", "forecast"}),
+        ("slvm", {"generate", "forecast"}),
+        ("slds", {"forecast-observations"}),
+        ("jepa-vicreg", {"probe-rollout", "geometry"}),
+        ("lstm-identifier", {"identify"}),
+        ("one-step-transformer", {"identify"}),
+        ("srvp", {"forecast-video"}),
+        ("flow-video", {"forecast-video"}),
+    ],
+)
+def test_a_model_by_its_name_is_asked_what_it_can_answer(model, asked):
+    experiment = experiment_of(model)
+    assert {task.name for task in experiment.tasks} == asked
+    assert experiment.data.window == (15 if "forecast-video" in asked else None), "films are seen in short windows"
+
+
+def test_what_a_model_was_refused_stops_no_report(capsys):
+    films = {"video": np.zeros((16, 12, 1, 28, 28), np.uint8), "action": np.ones((16, 12, 2))}
+    dy.write_arrays("plain", {split: films for split in ("train", "val", "test")})
+    words = ["train", "jepa-vicreg", "--data", "plain", "--training.steps", "1", "--training.batch-size", "8"]
+    assert main([*words, "--then", "evaluate", "report"]) == 2
+    printed = capsys.readouterr()
+    assert "needs" in printed.err and "report: runs/" in printed.out
+
+
 def test_config_yaml_alone_recreates_the_run(tmp_path):
     assert main(["train", "kvae-demo", *TINY, *QUICK]) == 0
     first = f"runs/{newest()}"

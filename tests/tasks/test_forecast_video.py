@@ -74,6 +74,8 @@ def test_each_metric_chooses_its_own_sample_and_only_by_its_average(dataset):
         assert rows["mean", f"{name}_mean", None].value == pytest.approx(float(values.mean()))
         wanted = float(values.mean((0, 2)).std() / 7**0.5)
         assert rows["mean", f"{name}_mean", None].standard_error == pytest.approx(wanted, rel=1e-4)
+        low, high = (rows["mean", f"{name}_mean_{end}", None].value for end in ("low", "high"))
+        assert (high - low, high + low) == pytest.approx((3.92 * wanted, 2 * float(values.mean())), rel=1e-4)
     assert rows["best-of-N", "mse_mean", None].value < rows["mean", "mse_mean", None].value
     assert rows["worst", "mse_mean", None].value > rows["mean", "mse_mean", None].value
     score, spread = crps(samples, truth)
@@ -190,8 +192,10 @@ class Warm(Noisy):
 
 def test_bad_questions_are_refused(dataset):
     assert TASKS["forecast-video"] is ForecastVideo
+    assert [ForecastVideo(horizon=steps).name for steps in (None, 20)] == ["forecast-video", "forecast-video-20"]
     for options, message in (
         ({"samples": 0}, "forecast-video.samples: expected at least 1, got 0"),
+        ({"horizon": 0}, "forecast-video.horizon: expected at least 1, got 0"),
         ({"temperature": -1.0}, "forecast-video.temperature: expected a number of at least 0"),
         ({"metrics": ()}, "forecast-video.metrics: expected at least one"),
     ):

@@ -109,10 +109,9 @@ def _reproduce_study(options: Options, rest: Sequence[str], prog: str, run: dict
     tables, _ = _shown(study, records)
     for table in split_tables(tables)[0]:
         print_table(table)
-    tables, pictures = _shown(
-        study, every_record(study, out)
-    )  # the page is of the whole study, whatever was asked for now
-    for name, text in {**pictures, STUDY_PAGE: study_page(tables, pictures)}.items():
+    records = every_record(study, out)  # the page is of the whole study, whatever was asked for now
+    tables, pictures = _shown(study, records)
+    for name, text in {**pictures, STUDY_PAGE: study_page(tables, pictures, records)}.items():
         save(out / name, lambda file, text=text: file.write(text.encode()))
     for name in pictures:
         print(f"figure: {out / name}")
