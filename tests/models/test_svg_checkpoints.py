@@ -76,10 +76,10 @@ class lstm(nn.Module):  # noqa: N801
 
 
 class gaussian_lstm(nn.Module):  # noqa: N801
-    def __init__(self, i):
+    def __init__(self, i, layers=1):
         super().__init__()
         self.embed = nn.Linear(i, R)
-        self.lstm = nn.ModuleList([nn.LSTMCell(R, R)])
+        self.lstm = nn.ModuleList([nn.LSTMCell(R, R) for _ in range(layers)])
         self.mu_net, self.logvar_net = nn.Linear(R, Z), nn.Linear(R, Z)
 
 
@@ -201,6 +201,23 @@ def test_vgg_with_a_fixed_prior():
     assert model.config.prior == "fixed" and model.config.backbone == "vgg"
     assert torch.equal(model.encoder.stages[2][1].conv.weight, networks["encoder"].c3[1].main[0].weight)
     assert torch.equal(model.decoder.last.conv.bias, networks["decoder"].upc5[1].bias)
+
+
+@pytest.mark.parametrize(("given", "layers"), [({}, (2, 1, 1)), ({"rnn_layers": 3}, (3, 3, 3))])
+@pytest.mark.parametrize("later", [None, "predictor_rnn_layers"])
+def test_early_files_have_one_number_of_layers(given, layers, later):
+    networks = networks_of()
+    for name, n in zip(("frame_predictor", "posterior", "prior"), layers, strict=True):
+        networks[name] = lstm(G + Z, n) if name == "frame_predictor" else gaussian_lstm(G, n)
+    options = vars(options_of(**given))
+    for name in ("predictor_rnn_layers", "posterior_rnn_layers", "prior_rnn_layers"):
+        del options[name]
+    if later:
+        networks["frame_predictor"], options[later] = lstm(G + Z, 4), 4
+    content = {name: network.state_dict() for name, network in networks.items()}
+    config = load_svg_checkpoint(written(content | {"opt": argparse.Namespace(**options)})).config
+    wanted = (4, *layers[1:]) if later else layers
+    assert (config.predictor_layers, config.posterior_layers, config.prior_layers) == wanted
 
 
 class Malicious:

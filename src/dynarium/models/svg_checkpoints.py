@@ -81,7 +81,7 @@ def load_svg_checkpoint(file: BinaryFile) -> SVG:
 
 
 def _config(content: Mapping[str, Any]) -> SVGConfig:
-    """Return the options of the file under our names."""
+    """Return the options of the file under our names; in the first releases ``rnn_layers`` was one number for all networks."""
     options = content["opt"]
     options = dict(options) if isinstance(options, Mapping) else dict(vars(options))
 
@@ -102,9 +102,9 @@ def _config(content: Mapping[str, Any]) -> SVGConfig:
         embedding=int(of("g_dim")),
         latent=int(of("z_dim")),
         hidden=int(of("rnn_size")),
-        predictor_layers=int(of("predictor_rnn_layers", 2)),
-        posterior_layers=int(of("posterior_rnn_layers", 1)),
-        prior_layers=int(of("prior_rnn_layers", 1)),
+        predictor_layers=int(of("predictor_rnn_layers", of("rnn_layers", 2))),
+        posterior_layers=int(of("posterior_rnn_layers", of("rnn_layers", 1))),
+        prior_layers=int(of("prior_rnn_layers", of("rnn_layers", 1))),
         context=int(of("n_past")),
         last_frame_skip=bool(options.get("last_frame_skip", False)),
         beta=Constant(value=float(of("beta", 1e-4))),
