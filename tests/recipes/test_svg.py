@@ -1,5 +1,8 @@
 """Recipes of stochastic video prediction: published sizes, the data that a user has to bring, exact resume."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from dynarium.cli import main
@@ -63,6 +66,19 @@ def test_data_that_nobody_gave_are_asked_for_in_one_line(recipe, capsys, tmp_pat
     printed = capsys.readouterr()
     assert f"--data: {recipe}-smoke names no world; give the directory of a dataset" in printed.err
     assert printed.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_compares_the_sequences_of_a_batch_is_asked_about_any_number(capsys):
+    small = ["--model.statistics", "batch", "--training.precision", "float32", "--data.val", "17", "--data.test", "5"]
+    assert main(["train", "svg-lp-smmnist", "--tier", "smoke", *small]) == 0
+    (run,) = Path("runs").iterdir()
+    asked = ["--task", "forecast-video", "--forecast-video.batch-size", "2", "--forecast-video.metrics", "psnr"]
+    assert main(["evaluate", str(run), *asked, "--sequences", "5"]) == 0
+    assert json.loads((run / "results" / "forecast-video.json").read_text())["protocol"]["clips"] == 5
+    capsys.readouterr()
+    assert main(["evaluate", str(run), *asked, "--sequences", "1"]) == 2
+    printed = capsys.readouterr().err
+    assert "at least 2 sequences wanted" in printed and printed.count("\n") == 1
 
 
 def test_every_recipe_has_all_tiers():

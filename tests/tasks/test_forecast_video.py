@@ -112,7 +112,7 @@ def test_many_samples_are_drawn_in_parts_and_none_is_kept(dataset, monkeypatch):
 
 def test_a_model_that_knows_one_future_is_asked_for_one(dataset):
     model = Noisy(0.0)
-    result = ForecastVideo(context=CONTEXT, samples=50, batch_size=3).run(model, dataset)
+    result = ForecastVideo(context=CONTEXT, samples=50, batch_size=2).run(model, dataset)
     assert model.sizes == [50, 1, 1]
     rows = rows_of(result)
     assert {r.condition["samples"] for r in result.rows} == {1} == {result.protocol["samples"]}

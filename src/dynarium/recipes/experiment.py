@@ -290,7 +290,8 @@ def _val_source(experiment: Experiment[Any, Any], dataset: Dataset) -> Source:
     if data.episodes is not None:
         episodes = replace(data.episodes, windows="first")
         return EpisodeSource(dataset, "val", episodes, batch_size=batch_size, **options)
-    size = min(batch_size * 4, dataset.size("val"))
+    size, n = batch_size * 4, dataset.size("val")
+    size = min(size + (n % size == 1), n)  # a sequence left over alone cannot be normalised by its batch
     return StoredSource(dataset, "val", batch_size=size, shuffle=False, drop_last=False, **options)
 
 
