@@ -91,7 +91,7 @@ class Bounces:
             judged = known.clone()
             judged[:, : self.context] = False
             events.append((bounce, judged))
-            series = _beliefs(model, batch.to(device))
+            series = _beliefs(model, batch.to(device), self.context)
             offsets = _isolated(bounce, self.window)
             for metric, values in series.items():
                 method = metric.replace("_", "-")
@@ -154,9 +154,9 @@ class Bounces:
         return curves
 
 
-def _beliefs(model: Any, batch: SequenceBatch) -> dict[str, Float[Tensor, "b t"]]:
+def _beliefs(model: Any, batch: SequenceBatch, context: int) -> dict[str, Float[Tensor, "b t"]]:
     """Return deviation of the prior and KL of every step, zero at the first; nothing of a model without latents."""
-    beliefs = model.beliefs(batch)
+    beliefs = model.beliefs(batch, context=context)
     if beliefs is None:
         return {}
     found = {
