@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dynarium.cli import main
 from dynarium.data import Dataset, export_dataset, import_file, write_arrays
 from dynarium.errors import UserError
 
@@ -62,6 +63,22 @@ def test_export_and_back(tmp_path, layout):
         assert np.array_equal(a["state"], b["state"])
     with pytest.raises(UserError, match="exists already"):
         export_dataset(tmp_path / "d", tmp_path / "out", layout)
+
+
+def test_truncated_archives_are_damaged(tmp_path, capsys):
+    file = tmp_path / "a.npz"
+    np.savez_compressed(file, images=FRAMES, state=STATE)
+    whole = file.read_bytes()
+    holed = whole[:200] + bytes(50) + whole[250:]
+    np.save(tmp_path / "b.npy", FRAMES)
+    single = (tmp_path / "b.npy").read_bytes()
+    (tmp_path / "b.npy").unlink()
+    for damaged in (b"", single, whole[:100], whole[: len(whole) // 2], whole[:-30], holed):
+        file.write_bytes(damaged)
+        assert main(["data", "import", str(file), "--out", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err
+        assert "a.npz: damaged or not a .npz file" in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_damaged_and_foreign_files(tmp_path):

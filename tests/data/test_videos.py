@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dynarium.cli import main
 from dynarium.data import import_file
 from dynarium.errors import UserError
 
@@ -120,6 +121,41 @@ def test_the_published_test_files_of_moving_mnist(tmp_path):
     np.save(tmp_path / "mnist_test_seq.npy", video)
     dataset = import_file(tmp_path / "mnist_test_seq.npy", tmp_path / "b", split="test", time_first=True)
     assert np.array_equal(dataset.read("test", range(5))["video"], read["video"])
+
+
+def test_damaged_and_empty_videos_are_named_in_one_line(tmp_path, capsys):
+    pictures = [Image.fromarray(frame) for frame in noise(6, 32, 32)]
+    (tmp_path / "gif").mkdir()
+    pictures[0].save(tmp_path / "gif" / "a.gif", save_all=True, append_images=pictures[1:])
+    data = (tmp_path / "gif" / "a.gif").read_bytes()
+    (tmp_path / "gif" / "a.gif").write_bytes(data[: len(data) * 2 // 3])
+    for dtype in (np.uint8, np.float32):
+        (tmp_path / dtype.__name__).mkdir()
+        np.save(tmp_path / dtype.__name__ / "a.npy", np.zeros((0, 8, 8), dtype))
+        np.save(tmp_path / f"{dtype.__name__}.npy", np.zeros((0, 8, 8), dtype))
+    for name, message in (
+        ("gif", "a.gif is not a picture, or not whole ("),
+        ("gif/a.gif", "a.gif is not a picture, or not whole ("),
+        ("uint8", "uint8/a.npy: expected at least one frame"),
+        ("float32", "float32/a.npy: expected at least one frame"),
+        ("uint8.npy", "uint8.npy: expected at least one step, got {'video': 0}"),
+        ("float32.npy", "float32.npy: expected at least one step, got {'video': 0}"),
+    ):
+        assert main(["data", "import", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("option", [{"size": 0}, {"size": -5}, {"clip": 0}, {"clip": -1}])
+def test_sizes_and_clips_below_one_are_refused(tmp_path, option):
+    make_kth(tmp_path / "kth", (1,))
+    np.save(tmp_path / "one.npy", noise(4))
+    (name,) = option
+    with pytest.raises(UserError, match=rf"^{name}: expected at least 1 (frame|pixel), got"):
+        import_file(tmp_path / "kth", tmp_path / "out", **option)
+    with pytest.raises(UserError, match="clip, size and channels are for folders"):
+        import_file(tmp_path / "one.npy", tmp_path / "out", **option)
 
 
 def test_what_cannot_be_read_is_named(tmp_path):

@@ -1,6 +1,7 @@
 """Foreign files into datasets: the ``.npz`` layouts of the field, HDF5, a folder of one file a split, videos, TFRecords."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -86,7 +87,7 @@ def import_file(
     filmed = not records and _filmed(file)
     if (records or filmed) and (binarize or state_ahead or time_first):
         raise UserError(f"{file}: binarize, state_ahead and time_first are for arrays")
-    if not filmed and (clip or size or channels):
+    if not filmed and (clip, size, channels) != (None, None, None):
         raise UserError(f"{file}: clip, size and channels are for folders of frames, GIFs and folders of .npy files")
     if records:
         return write_sequences(out, bair.bair_sequences(file, split), source=source, dt=dt, force=force)
@@ -177,6 +178,8 @@ def _fields(path: Path, binarize: bool, state_ahead: int, time_first: bool = Fal
     if len(set(counts.values())) > 1 or not all(type(n) is int and n for n in counts.values()):
         raise UserError(f"{path}: expected as many sequences in every array, and at least one, got {counts}")
     steps = {name: array.shape[1] for name, array in fields.items() if name in STEPPED and array.ndim > 1}
+    if 0 in steps.values():
+        raise UserError(f"{path}: expected at least one step, got {steps}")
     if state_ahead >= min(steps.values(), default=state_ahead + 1):
         raise UserError(f"state_ahead: expected fewer steps than the sequences have, got {state_ahead} of {steps}")
     if state_ahead:
@@ -256,5 +259,5 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         return READERS[path.suffix](path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: damaged or not a {path.suffix} file ({' '.join(str(error).split())})") from None

@@ -2,13 +2,14 @@
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageSequence
 
 from dynarium.data.schema import SPLITS
 from dynarium.data.streamed import Sequences
@@ -101,13 +102,14 @@ def video_sequences(
     Raises:
         UserError: There is no video of that length, or frames cannot be read or differ in size.
     """
+    for name, value, what in (("clip", clip, "frame"), ("size", look.size, "pixel")):
+        if value is not None and value < 1:
+            raise UserError(f"{name}: expected at least 1 {what}, got {value}")
     videos = find_videos(folder)
     kth = bool(videos) and all(_person(video) for video in videos)
     ranges: dict[str, list[tuple[int, int]]] = {}
     if kth:
         clip, look, ranges = clip or KTH_CLIP, Look(size=look.size, channels=look.channels or 1), _seen(folder)
-    if clip is not None and clip < 1:
-        raise UserError(f"clip: expected at least 1 frame, got {clip}")
     if not videos:
         raise UserError(f"{folder}: expected folders of frames ({', '.join(FRAMES)}), GIFs or .npy files; found none")
     steps = clip or max(video.frames for video in videos)
@@ -232,13 +234,13 @@ def _film(file: Path) -> list[np.ndarray]:
         return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(picture)]
 
 
-def _opened(file: Path) -> Image.Image:
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    """Open a picture; its damage may show only where its pixels are read."""
     try:
-        picture = Image.open(file)
-        if file.suffix.lower() != ".gif":
-            picture.load()
-        return picture
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        with Image.open(file) as picture:
+            yield picture
+    except Exception as error:  # what the decoders raise on damaged files is not a closed list
         raise UserError(f"{file} is not a picture, or not whole ({error})") from None
 
 
@@ -248,6 +250,8 @@ def _array(file: Path) -> np.ndarray:
         array = np.load(file, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{file}: damaged or not an .npy file ({error})") from None
+    if 0 in array.shape:
+        raise UserError(f"{file}: expected at least one frame, and none empty, got shape {array.shape}")
     if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3):
         array = np.moveaxis(array, 1, 3)
     if array.ndim == 4 and array.shape[3] == 1:
