@@ -123,6 +123,22 @@ def test_the_published_test_files_of_moving_mnist(tmp_path):
     assert np.array_equal(dataset.read("test", range(5))["video"], read["video"])
 
 
+def test_grey_of_16_bits_and_floating_point_is_scaled_to_8_bits(tmp_path):
+    film = noise(3)
+    deep = film.astype(np.uint16) * 257 + np.array([-100, 0, 100])[:, None, None]  # rounds back to the same bytes
+    deep = deep.clip(0, 65535).astype(np.uint16)
+    save_frames(tmp_path / "png" / "a", deep)
+    save_frames(tmp_path / "tif" / "a", deep, "{}.tif")
+    save_frames(tmp_path / "float" / "a", (film / 255).astype(np.float32), "{}.tif")
+    for name in ("png", "tif", "float"):
+        video = import_file(tmp_path / name, tmp_path / f"{name}-out", split="test").read("test", [0])["video"]
+        assert np.array_equal(video[0, :, 0], film), name
+    for name, frames in (("bright", film.astype(np.float32)), ("whole", film.astype(np.int32))):
+        save_frames(tmp_path / name / "a", frames, "{}.tif")
+        with pytest.raises(UserError, match=r"1\.tif: expected 8 or 16 bits, or floating point in \[0, 1\], got"):
+            import_file(tmp_path / name, tmp_path / "out", split="test")
+
+
 def test_damaged_and_empty_videos_are_named_in_one_line(tmp_path, capsys):
     pictures = [Image.fromarray(frame) for frame in noise(6, 32, 32)]
     (tmp_path / "gif").mkdir()

@@ -204,15 +204,12 @@ def _count(file: Path) -> int:
 def _frames(clip: Clip, look: Look) -> np.ndarray:
     """Read the frames of a clip, [t, h, w, c]."""
     if clip.video.files[0].suffix.lower() == ".npy":
-        pictures = [Image.fromarray(frame) for frame in _array(clip.video.files[0])[clip.start : clip.stop]]
-        shown = [_shown(picture, look) for picture in pictures]
+        found = list(_array(clip.video.files[0])[clip.start : clip.stop])
     elif clip.video.files[0].suffix.lower() == ".gif":
-        shown = [_shown(Image.fromarray(f), look) for f in _film(clip.video.files[0])[clip.start : clip.stop]]
+        found = _film(clip.video.files[0])[clip.start : clip.stop]
     else:
-        shown = []
-        for file in clip.video.files[clip.start : clip.stop]:
-            with _opened(file) as picture:
-                shown.append(_shown(picture, look))
+        found = [_picture(file) for file in clip.video.files[clip.start : clip.stop]]
+    shown = [_shown(frame, look) for frame in found]
     sizes = {frame.shape[:2] for frame in shown}
     if len(sizes) > 1:
         raise UserError(f"{clip.video.name}: expected frames of one size, got {sorted(sizes)}")
@@ -221,11 +218,26 @@ def _frames(clip: Clip, look: Look) -> np.ndarray:
     return frames[..., :1] if look.channels == 1 or alike else frames
 
 
-def _shown(picture: Image.Image, look: Look) -> np.ndarray:
-    picture = picture.convert("L" if look.channels == 1 else "RGB")
+def _shown(frame: np.ndarray, look: Look) -> np.ndarray:
+    picture = Image.fromarray(frame).convert("L" if look.channels == 1 else "RGB")
     if look.size is not None and picture.size != (look.size, look.size):
         picture = picture.resize((look.size, look.size), Image.Resampling.BILINEAR)
     return np.atleast_3d(np.asarray(picture))
+
+
+def _picture(file: Path) -> np.ndarray:
+    """Read a picture [h, w, 3]; grey of 16 bits, or of floating point in [0, 1], is scaled to 8 bits."""
+    with _opened(file) as picture:
+        if picture.mode not in ("F", "I") and not picture.mode.startswith("I;"):
+            return np.asarray(picture.convert("RGB"))
+        values = np.asarray(picture, np.float64)
+    if picture.mode == "I" or (picture.mode == "F" and not (values.min() >= 0 and values.max() <= 1)):
+        got = "floating point" if picture.mode == "F" else "signed or 32-bit integers"
+        raise UserError(
+            f"{file}: expected 8 or 16 bits, or floating point in [0, 1], got {got}, {values.min():g} .. {values.max():g}"
+        )
+    grey = np.rint(values * 255 if picture.mode == "F" else values / 257).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 @functools.lru_cache(maxsize=2)
