@@ -46,6 +46,20 @@ def test_kth_is_split_by_person_and_cut_into_clips(tmp_path, suffix):
         assert np.array_equal(read["video"][i + 1, :, 0], film[5:10])
 
 
+def test_frames_that_are_there_in_two_sizes_are_read_in_one(tmp_path):
+    folder = tmp_path / "processed" / "boxing" / "person01_boxing_d1"
+    small, large = noise(6), noise(6, 16, 16)
+    save_frames(folder, small, "image-{:03d}_8x8.png")
+    for t, frame in enumerate(large, 1):
+        Image.fromarray(frame).save(folder / f"image-{t:03d}_16x16.png")
+    for size, film in ((8, small), (16, large)):
+        dataset = import_file(tmp_path / "processed", tmp_path / f"out{size}", clip=3, size=size)
+        assert np.array_equal(dataset.read("train", [0, 1])["video"].reshape(film.shape), film)
+    for size in (None, 12):
+        with pytest.raises(UserError, match="boxing_d1: expected frames of one size, got 8 x 8 and 16 x 16 px"):
+            import_file(tmp_path / "processed", tmp_path / "out", clip=3, size=size)
+
+
 def test_the_list_of_kth_says_where_somebody_is_to_be_seen(tmp_path):
     films = make_kth(tmp_path / "processed", (3,))
     (tmp_path / "00sequences.txt").write_text(

@@ -53,8 +53,10 @@ class Look:
     channels: Literal[1, 3] | None = None
 
 
-def find_videos(folder: Path) -> list[Video]:
+def find_videos(folder: Path, size: int | None = None) -> list[Video]:
     """Find the videos of a folder and its subfolders in natural order: GIFs, ``.npy`` files, and folders with frames.
+
+    Of frames that are there in several sizes, as ``image-001_64x64.png`` and ``image-001_32x32.png``, those of ``size`` count.
 
     Raises:
         UserError: A file is damaged.
@@ -65,6 +67,7 @@ def find_videos(folder: Path) -> list[Video]:
     for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         files = sorted((file for file in place.iterdir() if file.is_file()), key=lambda file: _natural(file.name))
         frames = tuple(file for file in files if file.suffix.lower() in FRAMES)
+        frames = tuple(file for file in frames if file.stem.endswith(f"_{size}x{size}")) or frames
         name = place.relative_to(folder).as_posix()
         if frames:
             found[name] = Video(name, frames, len(frames))
@@ -105,7 +108,7 @@ def video_sequences(
     for name, value, what in (("clip", clip, "frame"), ("size", look.size, "pixel")):
         if value is not None and value < 1:
             raise UserError(f"{name}: expected at least 1 {what}, got {value}")
-    videos = find_videos(folder)
+    videos = find_videos(folder, look.size)
     kth = bool(videos) and all(_person(video) for video in videos)
     ranges: dict[str, list[tuple[int, int]]] = {}
     if kth:
@@ -209,11 +212,10 @@ def _frames(clip: Clip, look: Look) -> np.ndarray:
         found = _film(clip.video.files[0])[clip.start : clip.stop]
     else:
         found = [_picture(file) for file in clip.video.files[clip.start : clip.stop]]
-    shown = [_shown(frame, look) for frame in found]
-    sizes = {frame.shape[:2] for frame in shown}
-    if len(sizes) > 1:
-        raise UserError(f"{clip.video.name}: expected frames of one size, got {sorted(sizes)}")
-    frames = np.stack(shown)
+    if len(sizes := sorted({frame.shape[:2] for frame in found})) > 1:
+        got = " and ".join(f"{width} x {height}" for height, width in sizes)
+        raise UserError(f"{clip.video.name}: expected frames of one size, got {got} px")
+    frames = np.stack([_shown(frame, look) for frame in found])
     alike = look.channels is None and (frames == frames[..., :1]).all()
     return frames[..., :1] if look.channels == 1 or alike else frames
 
