@@ -137,6 +137,33 @@ def test_the_published_test_files_of_moving_mnist(tmp_path):
     assert np.array_equal(dataset.read("test", range(5))["video"], read["video"])
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_npy_videos_keep_one_to_four_channels_on_either_axis(tmp_path, channels):
+    film = noise(3, channels=channels)
+    for name, array in (("last", film), ("first", np.moveaxis(film, 3, 1))):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "a.npy", array)
+        read = import_file(tmp_path / name, tmp_path / f"{name}-out", split="test").read("test", [0])["video"]
+        assert np.array_equal(read[0], np.moveaxis(film, 3, 1))
+
+
+def test_a_fourth_channel_is_no_opacity_and_is_not_dropped(tmp_path):
+    film = noise(3, channels=4)
+    film[..., 3] = 0
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", film)
+    np.save(tmp_path / "in" / "b.npy", film)
+    np.save(tmp_path / "three.npy", film[..., :3])
+    small = import_file(tmp_path / "in", tmp_path / "out", split="test", size=4).read("test", [0])["video"][0]
+    wanted = [Image.fromarray(frame).resize((4, 4), Image.Resampling.BILINEAR) for frame in film[..., :3]]
+    assert np.array_equal(np.moveaxis(small[:, :3], 1, 3), np.stack(wanted)) and not small[:, 3].any()
+    with pytest.raises(UserError, match=r"a\.npy: expected 3 channels, got 4"):
+        import_file(tmp_path / "in", tmp_path / "other", split="test", channels=3)
+    (tmp_path / "three.npy").rename(tmp_path / "in" / "b.npy")
+    with pytest.raises(UserError, match=r"b\.npy: expected 4 channels, got 3"):
+        import_file(tmp_path / "in", tmp_path / "other", split="test")
+
+
 def test_grey_of_16_bits_and_floating_point_is_scaled_to_8_bits(tmp_path):
     film = noise(3)
     deep = film.astype(np.uint16) * 257 + np.array([-100, 0, 100])[:, None, None]  # rounds back to the same bytes

@@ -187,7 +187,10 @@ def _shards(sizes: Sequence[int]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ShowOptions:
-    """Write a contact sheet (PNG) and an animation (GIF) of a few sequences; without frames, their curves (PNG)."""
+    """Write a contact sheet (PNG) and an animation (GIF) of a few sequences; without frames, their curves (PNG).
+
+    Of four channels the first three are shown as red, green and blue, the fourth is not; two are red and cyan.
+    """
 
     directory: Annotated[Path, tyro.conf.Positional]
     """Directory of the dataset."""
@@ -306,7 +309,7 @@ class ImportOptions:
     size: int | None = None
     """Bring the frames of videos to so many pixels in height and width."""
     channels: Literal[1, 3] | None = None
-    """1 makes videos grey, 3 gives them three channels; default: as they are."""
+    """1 makes videos grey, 3 gives them three channels; default: as they are, with two or four, too."""
     dt: float | None = None
     """Time between steps; default: what the file says (Ts, or t), else 1."""
     inputs: tuple[str, ...] = ()

@@ -67,7 +67,7 @@ def import_file(
         time_first: Arrays are [t, n, ...], as in the published test file of Moving MNIST.
         clip: Cut videos into clips of so many frames; default: whole ones, padded to the longest (KTH: 40).
         size: Bring the frames of videos to so many pixels in height and width; default: as they are.
-        channels: 1 makes videos grey, 3 gives them three channels; default: as they are.
+        channels: 1 makes videos grey, 3 gives them three channels; default: as they are. Two or four stay two or four.
         dt: Time between frames.
         seed: Seed of the random split.
         force: Replace an existing dataset.

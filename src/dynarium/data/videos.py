@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageSequence
@@ -17,6 +17,8 @@ from dynarium.errors import UserError
 
 FRAMES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 WHOLE = (".gif", ".npy")
+CHANNELS = 4
+"""The most that a frame may have: an axis that is longer is another one."""
 KTH_CLIP = 40
 """Frames of a clip of KTH where nothing else is asked for: the length of the published test clips."""
 KTH_TRAIN = range(1, 21)
@@ -46,11 +48,12 @@ class Look:
 
     Attributes:
         size: Height and width in pixels; ``None``: as they are, which must be the same for all.
-        channels: 1: grey; 3: colours; ``None``: grey if all channels of the first frame are equal.
+        channels: 1: grey; 3: colours; ``None``: as they are, but grey if all three channels of the first clip are equal. Two or
+            four channels are never made into others.
     """
 
     size: int | None = None
-    channels: Literal[1, 3] | None = None
+    channels: int | None = None
 
 
 def find_videos(folder: Path, size: int | None = None) -> list[Video]:
@@ -124,7 +127,7 @@ def video_sequences(
         raise UserError(f"clip: expected at most the {longest} frames of the longest video, got {clip}")
     first = next(one for clips in table.values() for one in clips)
     _, height, width, channels = _frames(first, look).shape
-    look = Look(size=look.size, channels=1 if channels == 1 else 3)
+    look = Look(size=look.size, channels=channels)
     padded = any(one.stop - one.start < steps for clips in table.values() for one in clips)
 
     def read(split: str, start: int, stop: int) -> dict[str, np.ndarray]:
@@ -207,7 +210,7 @@ def _count(file: Path) -> int:
 def _frames(clip: Clip, look: Look) -> np.ndarray:
     """Read the frames of a clip, [t, h, w, c]."""
     if clip.video.files[0].suffix.lower() == ".npy":
-        found = list(_array(clip.video.files[0])[clip.start : clip.stop])
+        found = _array(clip.video.files[0])[clip.start : clip.stop]
     elif clip.video.files[0].suffix.lower() == ".gif":
         found = _film(clip.video.files[0])[clip.start : clip.stop]
     else:
@@ -215,16 +218,25 @@ def _frames(clip: Clip, look: Look) -> np.ndarray:
     if len(sizes := sorted({frame.shape[:2] for frame in found})) > 1:
         got = " and ".join(f"{width} x {height}" for height, width in sizes)
         raise UserError(f"{clip.video.name}: expected frames of one size, got {got} px")
+    channels = found[0].shape[2]
+    if look.channels not in (None, channels) and {channels, look.channels} != {1, 3}:
+        raise UserError(f"{clip.video.name}: expected {look.channels} channels, got {channels}")
     frames = np.stack([_shown(frame, look) for frame in found])
-    alike = look.channels is None and (frames == frames[..., :1]).all()
-    return frames[..., :1] if look.channels == 1 or alike else frames
+    alike = look.channels is None and channels == 3 and (frames == frames[..., :1]).all()
+    return frames[..., :1] if alike else frames
 
 
 def _shown(frame: np.ndarray, look: Look) -> np.ndarray:
-    picture = Image.fromarray(frame).convert("L" if look.channels == 1 else "RGB")
-    if look.size is not None and picture.size != (look.size, look.size):
-        picture = picture.resize((look.size, look.size), Image.Resampling.BILINEAR)
-    return np.atleast_3d(np.asarray(picture))
+    """Bring a frame [h, w, c] to one look; channels are resized one by one, since a fourth need not be an opacity."""
+    if look.channels == 1 and frame.shape[2] == 3:
+        frame = np.asarray(Image.fromarray(frame).convert("L"))[..., None]
+    if look.size is not None and frame.shape[:2] != (look.size, look.size):
+        wanted = look.size, look.size
+        planes = [
+            Image.fromarray(plane).resize(wanted, Image.Resampling.BILINEAR) for plane in np.moveaxis(frame, 2, 0)
+        ]
+        frame = np.stack([np.asarray(plane) for plane in planes], axis=-1)
+    return np.repeat(frame, 3, axis=2) if look.channels == 3 and frame.shape[2] == 1 else frame
 
 
 def _picture(file: Path) -> np.ndarray:
@@ -259,21 +271,31 @@ def _opened(file: Path) -> Iterator[Image.Image]:
 
 
 def _array(file: Path) -> np.ndarray:
-    """Read a video [t, h, w], [t, h, w, 3] or [t, 3, h, w] of bytes, or of floating point in [0, 1], as bytes."""
+    """Read a video of bytes, or of floating point in [0, 1], as bytes [t, h, w, c]."""
     try:
         array = np.load(file, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{file}: damaged or not an .npy file ({error})") from None
     if 0 in array.shape:
         raise UserError(f"{file}: expected at least one frame, and none empty, got shape {array.shape}")
-    if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3):
-        array = np.moveaxis(array, 1, 3)
-    if array.ndim == 4 and array.shape[3] == 1:
-        array = array[..., 0]
-    if not (array.ndim == 3 or (array.ndim == 4 and array.shape[3] == 3)):
-        raise UserError(f"{file}: expected one video [t, h, w], [t, h, w, 3] or [t, 3, h, w], got shape {array.shape}")
+    if (video := channels_last(array)) is None:
+        wanted = "one video [t, h, w], [t, h, w, c] or [t, c, h, w] with 1 to 4 channels"
+        raise UserError(f"{file}: expected {wanted}, got shape {array.shape}")
+    array = video
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind not in "bf" or not (array.min() >= 0 and array.max() <= 1):
         raise UserError(f"{file}: expected bytes, or floating point in [0, 1], got {array.dtype}")
     return np.rint(np.asarray(array, np.float32) * 255).astype(np.uint8)
+
+
+def channels_last(array: np.ndarray) -> np.ndarray | None:
+    """Return a video as [t, h, w, c], given [t, h, w], [t, h, w, c] or, where that has no 1 to 4 channels, [t, c, h, w].
+
+    What is none of these is ``None``.
+    """
+    if array.ndim == 3:
+        return array[..., None]
+    if array.ndim != 4 or not (array.shape[3] <= CHANNELS or array.shape[1] <= CHANNELS):
+        return None
+    return array if array.shape[3] <= CHANNELS else np.moveaxis(array, 1, 3)
