@@ -65,6 +65,35 @@ def test_export_and_back(tmp_path, layout):
         export_dataset(tmp_path / "d", tmp_path / "out", layout)
 
 
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [
+        ((7, 8, 8), (1, 7, 1, 8, 8)),
+        ((3, 8, 8), (1, 3, 1, 8, 8)),
+        ((7, 8, 8, 3), (1, 7, 3, 8, 8)),
+        ((7, 8, 8, 1), (1, 7, 1, 8, 8)),
+        ((7, 8, 8, 4), (1, 7, 4, 8, 8)),
+        ((7, 3, 8, 8), (1, 7, 3, 8, 8)),
+        ((7, 1, 8, 8), (1, 7, 1, 8, 8)),
+        ((7, 4, 8, 8), (7, 4, 1, 8, 8)),
+        ((7, 6, 8, 8), (7, 6, 1, 8, 8)),
+        ((7, 3, 1, 8, 8), (7, 3, 1, 8, 8)),
+        ((7, 3, 8, 8, 3), (7, 3, 3, 8, 8)),
+    ],
+)
+def test_a_single_npy_is_one_video_or_sequences(tmp_path, shape, wanted):
+    array = RANDOM.integers(0, 256, shape, np.uint8)
+    np.save(tmp_path / "film.npy", array)
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "test.npy", array)
+    for name, options in (("film.npy", {"split": "test"}), ("in", {})):
+        dataset = import_file(tmp_path / name, tmp_path / f"{name}-out", **options)
+        video = dataset.read("test", range(wanted[0]))["video"]
+        assert video.shape == wanted
+        last = len(shape) > 3 and shape[-1] <= 4
+        assert np.array_equal((np.moveaxis(video, 2, -1) if last else video).ravel(), array.ravel())
+
+
 def test_truncated_archives_are_damaged(tmp_path, capsys):
     file = tmp_path / "a.npz"
     np.savez_compressed(file, images=FRAMES, state=STATE)

@@ -288,7 +288,8 @@ class ImportOptions:
     """Turn a foreign file into a dataset: .npz (images/state, image/state/label), .npy, .h5, or a folder of one a split.
 
     A folder of such folders (dataset_0, dataset_1, ... or grav_0, mixed_0, ...) becomes one dataset of several tasks. Videos
-    are folders of numbered frames, GIFs or .npy files, one for each video, or KTH; .tfrecords are read as BAIR's. A .mat, .csv
+    are folders of numbered frames, GIFs or .npy files, one for each video, or KTH; .tfrecords are read as BAIR's. A single
+    .npy is one video where it is [t, h, w], [t, h, w, c] or [t, 3, h, w], else [n, t, h, w] or [n, t, c, h, w]. A .mat, .csv
     or .npz file with inputs u and outputs y becomes one of sequences to identify, in the split test.
     """
 

@@ -52,6 +52,10 @@ def import_file(
     A folder of such folders, ``dataset_0``, ``dataset_1``, ... (or ``grav_0``, ``mixed_0``, ...), becomes one dataset, its
     sequences dealt out in turn; ``task`` is the number of the folder, whatever the labels in the files.
 
+    An ``.npy`` file that is alone, or one for each split, holds one video if it is [t, h, w], [t, h, w, c] with 1 to 4 channels
+    or [t, c, h, w] with 1 or 3 (so that n sequences of 1 or 3 grey frames must come as [n, t, 1, h, w]); else it holds
+    sequences [n, t, h, w] or [n, t, c, h, w].
+
     Folders of frames, GIFs, a ``.npy`` for each video, and KTH are read by :func:`dynarium.data.videos.video_sequences`; the
     TFRecords of BAIR by :func:`dynarium.data.bair.bair_sequences`: a part at a time, so that they need not fit into memory.
 
@@ -172,7 +176,10 @@ def _fields(path: Path, binarize: bool, state_ahead: int, time_first: bool = Fal
         fields = {k: array.swapaxes(0, 1) if k in STEPPED and array.ndim > 1 else array for k, array in fields.items()}
     if binarize and "video" in fields:
         fields["video"] = (fields["video"] > 0).astype(np.uint8) * 255
-    if "video" in fields and fields["video"].ndim == 3:  # one long sequence of frames
+    one = videos.channels_last(fields["video"], (1, 3)) if path.suffix == ".npy" and not time_first else None
+    if one is not None:
+        fields["video"] = np.moveaxis(one, 3, 1)[None]
+    elif "video" in fields and fields["video"].ndim == 3:  # one long sequence of frames
         fields["video"] = fields["video"][None]
     counts = {name: len(array) if array.ndim else "a single number" for name, array in fields.items()}
     if len(set(counts.values())) > 1 or not all(type(n) is int and n for n in counts.values()):

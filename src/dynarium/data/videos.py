@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -289,13 +289,13 @@ def _array(file: Path) -> np.ndarray:
     return np.rint(np.asarray(array, np.float32) * 255).astype(np.uint8)
 
 
-def channels_last(array: np.ndarray) -> np.ndarray | None:
-    """Return a video as [t, h, w, c], given [t, h, w], [t, h, w, c] or, where that has no 1 to 4 channels, [t, c, h, w].
+def channels_last(array: np.ndarray, second: Collection[int] = range(1, CHANNELS + 1)) -> np.ndarray | None:
+    """Return one video as [t, h, w, c], given [t, h, w], [t, h, w, c] or [t, c, h, w]; ``None`` if it is none of these.
 
-    What is none of these is ``None``.
+    A last axis of 1 to 4 are channels; where it is longer, a second axis of one of the lengths ``second``.
     """
     if array.ndim == 3:
         return array[..., None]
-    if array.ndim != 4 or not (array.shape[3] <= CHANNELS or array.shape[1] <= CHANNELS):
+    if array.ndim != 4 or not (array.shape[3] <= CHANNELS or array.shape[1] in second):
         return None
     return array if array.shape[3] <= CHANNELS else np.moveaxis(array, 1, 3)
