@@ -94,6 +94,14 @@ def test_a_single_npy_is_one_video_or_sequences(tmp_path, shape, wanted):
         assert np.array_equal((np.moveaxis(video, 2, -1) if last else video).ravel(), array.ravel())
 
 
+def test_words_are_no_field(tmp_path):
+    np.savez(tmp_path / "a.npz", images=FRAMES, actions=["left"] * 20, label=["a"] * 20)
+    assert import_file(tmp_path / "a.npz", tmp_path / "out", split="test").shapes.keys() == {"video"}
+    np.savez(tmp_path / "b.npz", images=["a"] * 20)
+    with pytest.raises(UserError, match=r"expected an array of numbers named like video.*; it holds \['images'\]"):
+        import_file(tmp_path / "b.npz", tmp_path / "other")
+
+
 def test_truncated_archives_are_damaged(tmp_path, capsys):
     file = tmp_path / "a.npz"
     np.savez_compressed(file, images=FRAMES, state=STATE)

@@ -137,6 +137,22 @@ def test_the_published_test_files_of_moving_mnist(tmp_path):
     assert np.array_equal(dataset.read("test", range(5))["video"], read["video"])
 
 
+@pytest.mark.parametrize("word", [int, str, "person{}".format])
+def test_the_published_test_file_of_kth(tmp_path, word):
+    persons = [word(person) for person in (21, 22, 25, 21)]
+    sequences, actions = noise(4 * 5).reshape(4, 5, 8, 8), ["boxing", "walking", "handwaving", "jogging"]
+    file = tmp_path / "svg_test_set_40.npz"
+    np.savez_compressed(file, sequences=sequences, persons=persons, actions=actions)
+    dataset = import_file(file, tmp_path / "out", split="test")
+    read = dataset.read("test", range(4))
+    assert read.keys() == {"video", "person", "activity"} and np.array_equal(read["video"][:, :, 0], sequences)
+    assert read["person"].tolist() == [21, 22, 25, 21] and read["activity"].tolist() == [0, 5, 2, 3]
+    make_kth(tmp_path / "processed", (21,))
+    frames = import_file(tmp_path / "processed", tmp_path / "frames", clip=5)
+    assert {k: v for k, v in frames.schema.fields.items() if k != "video"}.keys() == {"person", "activity"}
+    assert all(frames.read("test", [0])[name].dtype == read[name].dtype for name in ("person", "activity"))
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_npy_videos_keep_one_to_four_channels_on_either_axis(tmp_path, channels):
     film = noise(3, channels=channels)

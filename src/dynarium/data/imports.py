@@ -163,15 +163,15 @@ def _fields(path: Path, binarize: bool, state_ahead: int, time_first: bool = Fal
     if "sequences" in arrays and "latents" in arrays:  # the test sets of Moving MNIST by the authors of SRVP
         time_first, arrays["digit"] = True, arrays.pop("labels", np.zeros(0))
         arrays["latents"] = arrays["latents"].reshape(*arrays["latents"].shape[:2], -1)
-    fields = {"digit": arrays["digit"]} if arrays.get("digit", np.zeros(0)).size else {}
+    fields = videos.kth_labels(arrays)
+    fields |= {"digit": arrays["digit"]} if arrays.get("digit", np.zeros(0)).size else {}
     for name, aliases in ALIASES.items():
         for alias in aliases:
-            if alias in arrays and name not in fields:
+            if alias in arrays and name not in fields and arrays[alias].dtype.kind in "buif":  # words are no field
                 fields[name] = arrays[alias]
     if not fields.keys() & {"video", "state", "observation"}:
-        raise UserError(
-            f"{path}: expected an array named like {', '.join(ALIASES['video'][:3])} or state; it holds {list(arrays)}"
-        )
+        wanted = f"an array of numbers named like {', '.join(ALIASES['video'][:3])} or state"
+        raise UserError(f"{path}: expected {wanted}; it holds {list(arrays)}")
     if time_first:
         fields = {k: array.swapaxes(0, 1) if k in STEPPED and array.ndim > 1 else array for k, array in fields.items()}
     if binarize and "video" in fields:

@@ -183,6 +183,21 @@ def _person(video: Video) -> tuple[int, int] | None:
     return (int(named[1]), ACTIVITIES.index(named[2])) if named else None
 
 
+def kth_labels(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return ``person`` and ``activity`` of the test set of KTH by the authors of SRVP, which says ``actions`` in words.
+
+    Its ``persons`` are numbers, or words such as ``person21``; of arrays of other words nothing is returned.
+    """
+    actions, persons = (arrays.get(name, np.zeros(0)) for name in ("actions", "persons"))
+    if actions.dtype.kind != "U" or not set(actions.flat) <= set(ACTIVITIES):
+        return {}
+    labels = {"activity": np.array([ACTIVITIES.index(word) for word in actions.flat], np.uint8)}
+    numbers = [re.fullmatch(r"(?:person)?(\d{1,2})", str(person)) for person in persons.flat]
+    if numbers and all(numbers):
+        labels["person"] = np.array([int(number[1]) for number in numbers if number], np.uint8)
+    return labels
+
+
 def _seen(folder: Path) -> dict[str, list[tuple[int, int]]]:
     """Read the list of KTH that says in which frames, counted from 1, somebody is to be seen."""
     file = next(
