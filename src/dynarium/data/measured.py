@@ -5,6 +5,7 @@ What these files hold is named ``u`` and ``y`` and lies in several ways; everyth
 """
 
 import csv
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -116,9 +117,9 @@ def holds_signals(file: Path) -> bool:
     if file.suffix != ".npz" or not file.is_file():
         return False
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            names = {name.lower() for name in archive.files}
-    except (OSError, ValueError):
+        with zipfile.ZipFile(file) as archive:
+            names = {name.removesuffix(".npy").lower() for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile):
         return False
     return bool(names & set(INPUTS)) and bool(names & set(OUTPUTS)) and not names & {"images", "image", "video"}
 
@@ -144,7 +145,7 @@ def _read_mat(file: Path) -> dict[str, np.ndarray]:
 
 
 def _read_npz(file: Path) -> dict[str, np.ndarray]:
-    with np.load(file, allow_pickle=False) as archive:
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 
 
