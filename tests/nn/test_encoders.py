@@ -49,3 +49,21 @@ def test_small_frames(encoder):
     assert encoder.build((1, side, side), 3)(torch.rand(2, 1, side, side)).shape == (2, 3)
     with pytest.raises(UserError):
         encoder.build((1, side - 1, side), 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: MeNet(width=0), "width: expected at least 1, got 0"),
+        (lambda: ResNet18(width=0), "width: expected at least 1"),
+        (lambda: DQN(channels=(8, 0, 8)), "channels: expected at least 1"),
+        (lambda: Perceptron(hidden=(8, 0)), "hidden: expected at least 1"),
+        (lambda: Impala(channels=()), "channels: expected at least 1"),
+        (lambda: Impala(width=0), "width: expected at least 1"),
+        (lambda: Impala(groups=3), r"groups: expected 0 or a divisor of all of \(16, 32, 32\), got 3"),
+        (lambda: Impala(groups=-1), "groups: expected 0 or"),
+    ],
+)
+def test_options_out_of_range_are_named(make, words):
+    with pytest.raises(UserError, match=rf"model\.encoder\.{words}"):
+        make()

@@ -240,6 +240,13 @@ def test_errors_are_one_line(tmp_path):
         (Knows(WORLD), replace(PLAN, world=Fixed()), WORLD, "can be acted in .with transition., got Fixed"),
         (Knows(WORLD), PLAN, Still(), "a world with actions, got Still"),
         (Knows(WORLD), replace(PLAN, apart=99.0), WORLD, "too few goals"),
+        (
+            Knows(WORLD),
+            replace(PLAN, dims=(0, 7)),
+            WORLD,
+            r"plan\.dims: expected different ones of the 2 .* got \(0, 7\)",
+        ),
+        (Knows(WORLD), replace(PLAN, dims=(1, 1)), WORLD, r"plan\.dims"),
     ]:
         with pytest.raises(UserError, match=words) as error:
             task.run(model, world)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dynarium.errors import UserError
+from dynarium.nn.checks import check_widths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,9 @@ class ResNet18:
     """
 
     width: int = 64
+
+    def __post_init__(self) -> None:
+        check_widths(width=self.width)
 
     def build(self, frame: tuple[int, int, int], outputs: int) -> nn.Module:
         """Create the encoder: four stages of two blocks, the mean over the grid, a linear map.
@@ -52,6 +56,9 @@ class DQN:
     """
 
     channels: tuple[int, int, int] = (32, 64, 64)
+
+    def __post_init__(self) -> None:
+        check_widths(channels=self.channels)
 
     def build(self, frame: tuple[int, int, int], outputs: int) -> nn.Module:
         """Create the encoder; a linear map reads the last grid.
@@ -106,6 +113,9 @@ class Perceptron:
     """
 
     hidden: tuple[int, ...] = (512,)
+
+    def __post_init__(self) -> None:
+        check_widths(hidden=self.hidden)
 
     def build(self, frame: tuple[int, int, int], outputs: int) -> nn.Module:
         """Create the encoder."""
