@@ -45,8 +45,9 @@ class ProbeRollout:
     converged and larger. ("Joint Embedding Predictive Architectures Focus on Slow Features".)
 
     Metrics: ``rmse_px = sqrt(mean over sequences, steps and dots of the squared Euclidean distance)``, in pixels, over
-    everything, ``rmse_px_start`` at t = 0, ``rmse_px_rollout`` after it, ``rmse_px_step`` and ``rmse_px_dot``; with
-    ``_low`` and ``_high`` the bounds of a 95 % bootstrap interval over scored sequences (the fit is not drawn again, nor
+    everything, ``rmse_px_start`` at t = 0, ``rmse_px_rollout`` after it, ``rmse_px_step`` of each step; where there are
+    several dots, ``rmse_px_dot`` of each, without t = 0 as in ``rmse_px_rollout``, and ``rmse_px_step`` of each dot and step.
+    With ``_low`` and ``_high`` the bounds of a 95 % bootstrap interval over scored sequences (the fit is not drawn again, nor
     is the training); ``r2_rollout``, and for the displacement of the last step, ``velocity_rmse_px`` and ``velocity_r2``.
 
     Rows: ``rollout``, and the trivial ``constant`` (the mean training position), ``hold-first`` (the true start),
