@@ -183,6 +183,16 @@ def test_evaluation_is_deterministic_and_tells_a_collapse(batch):
     assert terms["feature_std"] < 1e-6 and terms["effective_rank"] < 1.01
 
 
+def test_diagnostics_are_in_full_precision_under_autocast(batch):
+    """A correlation of bfloat16 products has two digits."""
+    model = built(batch, MODELS["jepa-sigreg"]()).eval()
+    z = torch.randn(8, 6, 16, generator=torch.Generator().manual_seed(0))
+    plain = model._diagnostics(z, z[:, 1:] + 0.1, z[:, 1:])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model._diagnostics(z, z[:, 1:] + 0.1, z[:, 1:])
+    assert all(torch.equal(found[name], plain[name]) for name in plain) and "feature_correlation" in plain
+
+
 def test_training_learns_the_dot_better_than_copying():
     torch.manual_seed(0)
     model = built(dot_clips(8), MODELS["jepa-vicreg"](), embedding=32)
