@@ -162,7 +162,8 @@ class MovingDots:
                 raise UserError(
                     "trajectory.parameter: expected what sample_parameters drew, which says which noise; got none"
                 )
-            frames = self.noise.add(frames, trajectory.parameter, trajectory.state, peak(self.std))
+            first = int(trajectory.extra["step"][0, 0]) if "step" in trajectory.extra else 0
+            frames = self.noise.add(frames, trajectory.parameter, trajectory.state, peak(self.std), first)
         if self.channels == "sum" and self.dots > 1:
             frames = frames.sum(2, keepdim=True)
         return frames if self.brightness == 1 else frames.mul_(self.brightness)

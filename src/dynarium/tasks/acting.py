@@ -47,7 +47,7 @@ class Problems:
         Raises:
             UserError: The world is not seen.
         """
-        steps, extra = self.drawn.state.shape[1], {}
+        steps, extra = self.drawn.state.shape[1], {"step": torch.full((len(state), 1), step)}
         for name, value in self.drawn.extra.items():
             stepped = value.ndim > 1 and value.shape[1] == steps
             extra[name] = value[which, step : step + 1] if stepped else value[which]
