@@ -168,6 +168,12 @@ class MovingDots:
             frames = frames.sum(2, keepdim=True)
         return frames if self.brightness == 1 else frames.mul_(self.brightness)
 
+    def foreground(self, state: Float[Tensor, "b t n"]) -> Float[Tensor, "b t c h w"]:
+        """Draw the first dot alone, without noise."""
+        frames = self.brightness * gaussian_dots(state.unflatten(-1, (self.dots, 2)), self.std, self.side)
+        frames[:, :, 1:] = 0
+        return frames[:, :, :1] if self.channels == "sum" else frames
+
     @property
     def _brightest(self) -> float:
         """Return a bound of what a pixel can reach."""

@@ -42,6 +42,12 @@ class Geometry:
     sequences: int | None = 1000
     batch_size: int = 128
 
+    def __post_init__(self) -> None:
+        for name in ("sequences", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"geometry.{name}: expected at least 1, got {value}")
+
     @property
     def name(self) -> str:
         """The task's name."""
