@@ -10,6 +10,7 @@ from dynarium.models import MODELS
 from dynarium.models.capabilities import Encodes, Imagines, Model, Prepares
 from dynarium.models.jepa import JEPAConfig
 from dynarium.models.jepa_terms import AcrossSequences, Decoding, InverseDynamics, SIGReg, VICReg, WithinTrajectory
+from dynarium.nn.encoders import Pixels
 from dynarium.nn.impala import Impala
 from dynarium.nn.menet import MeNet
 from dynarium.objectives.schedules import Constant, Linear
@@ -104,6 +105,7 @@ def test_targets_and_stop_gradient(batch):
     "options",
     [
         {"head": (24, 20)},
+        {"head": (784,), "encoder": Pixels()},
         {"projector": (20, 12)},
         {"projector": (12,), "projector_frozen": True, "predict_projected": True},
         {"projector": (12,), "predict_projected": True, "target": Constant(value=0.99)},

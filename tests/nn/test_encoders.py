@@ -4,7 +4,7 @@ import torch
 from dynarium import config
 from dynarium.errors import UserError
 from dynarium.models.jepa import JEPAConfig
-from dynarium.nn.encoders import DQN, LeNet5, Perceptron, ResNet18
+from dynarium.nn.encoders import DQN, LeNet5, Perceptron, Pixels, ResNet18
 from dynarium.nn.impala import Impala
 from dynarium.nn.menet import MeNet
 
@@ -67,3 +67,10 @@ def test_small_frames(encoder):
 def test_options_out_of_range_are_named(make, words):
     with pytest.raises(UserError, match=rf"model\.encoder\.{words}"):
         make()
+
+
+def test_the_pixels_themselves():
+    x = torch.rand(3, 2, 5, 4)
+    assert torch.equal(Pixels().build((2, 5, 4), 40)(x), x.flatten(1))
+    with pytest.raises(UserError, match=r"model\.embedding: with the encoder Pixels, expected the 40 numbers .* got 8"):
+        Pixels().build((2, 5, 4), 8)

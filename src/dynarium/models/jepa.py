@@ -25,7 +25,7 @@ from dynarium.errors import UserError
 from dynarium.models.jepa_terms import Decoding, InverseDynamics, Regularizer, Terms, VICReg, mlp
 from dynarium.models.normalization import Normalization
 from dynarium.models.pixels import seen_frames
-from dynarium.nn.encoders import DQN, LeNet5, Perceptron, ResNet18
+from dynarium.nn.encoders import DQN, LeNet5, Perceptron, Pixels, ResNet18
 from dynarium.nn.frames import full_precision
 from dynarium.nn.gru import OpenLoopGRU
 from dynarium.nn.impala import Impala
@@ -75,7 +75,7 @@ class JEPAConfig:
     control: int = 2
     position: int = 0
     embedding: int = 512
-    encoder: MeNet | Impala | ResNet18 | DQN | LeNet5 | Perceptron = MeNet()  # noqa: RUF009 (frozen)
+    encoder: MeNet | Impala | ResNet18 | DQN | LeNet5 | Perceptron | Pixels = MeNet()  # noqa: RUF009 (frozen)
     head: tuple[int, ...] = ()
     predictor: Literal["gru", "mlp", "identity"] = "gru"
     layers: int = 1

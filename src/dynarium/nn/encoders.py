@@ -1,4 +1,4 @@
-"""Further encoders of single frames: ResNet-18, the convolutions of DQN, LeNet-5, and a perceptron on the pixels.
+"""Further encoders of single frames: ResNet-18, the convolutions of DQN, LeNet-5, a perceptron, and the pixels themselves.
 
 Each is an option class with ``build(frame, outputs)``, like ``MeNet`` and ``Impala``.
 """
@@ -122,6 +122,24 @@ class Perceptron:
         widths = (math.prod(frame), *self.hidden)
         layers = [part for i, o in pairwise(widths) for part in (nn.Linear(i, o), nn.ReLU())]
         return nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], outputs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """No encoder: the encoding is the frame itself."""
+
+    def build(self, frame: tuple[int, int, int], outputs: int) -> nn.Module:
+        """Create what flattens the frame.
+
+        Raises:
+            UserError: The encoding has another size.
+        """
+        if outputs != math.prod(frame):
+            raise UserError(
+                f"model.embedding: with the encoder Pixels, expected the {math.prod(frame)} numbers of a frame "
+                f"(or as the first of model.head), got {outputs}"
+            )
+        return nn.Flatten()
 
 
 class _Block(nn.Module):
