@@ -84,6 +84,7 @@ class Trajectory:
         task: Which dynamics each sequence follows.
         mode: Which of its regimes a switching system is in at each step.
         extra: Further fields a system wants stored (offsets, colours, the energy error); ``derivative`` is dx/dt at each step.
+            To a renderer, ``step`` [b, t] says which steps of a sequence these are, where they are not its first ones.
     """
 
     state: Float[Tensor, "b t n"]

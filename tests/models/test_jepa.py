@@ -9,7 +9,8 @@ from dynarium.errors import UserError
 from dynarium.models import MODELS
 from dynarium.models.capabilities import Encodes, Imagines, Model, Prepares
 from dynarium.models.jepa import JEPAConfig
-from dynarium.models.jepa_terms import Decoding, InverseDynamics, VICReg
+from dynarium.models.jepa_terms import AcrossSequences, Decoding, InverseDynamics, SIGReg, VICReg, WithinTrajectory
+from dynarium.nn.encoders import Pixels
 from dynarium.nn.impala import Impala
 from dynarium.nn.menet import MeNet
 from dynarium.objectives.schedules import Constant, Linear
@@ -104,6 +105,7 @@ def test_targets_and_stop_gradient(batch):
     "options",
     [
         {"head": (24, 20)},
+        {"head": (784,), "encoder": Pixels()},
         {"projector": (20, 12)},
         {"projector": (12,), "projector_frozen": True, "predict_projected": True},
         {"projector": (12,), "predict_projected": True, "target": Constant(value=0.99)},
@@ -183,6 +185,16 @@ def test_evaluation_is_deterministic_and_tells_a_collapse(batch):
     assert terms["feature_std"] < 1e-6 and terms["effective_rank"] < 1.01
 
 
+def test_diagnostics_are_in_full_precision_under_autocast(batch):
+    """A correlation of bfloat16 products has two digits."""
+    model = built(batch, MODELS["jepa-sigreg"]()).eval()
+    z = torch.randn(8, 6, 16, generator=torch.Generator().manual_seed(0))
+    plain = model._diagnostics(z, z[:, 1:] + 0.1, z[:, 1:])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model._diagnostics(z, z[:, 1:] + 0.1, z[:, 1:])
+    assert all(torch.equal(found[name], plain[name]) for name in plain) and "feature_correlation" in plain
+
+
 def test_training_learns_the_dot_better_than_copying():
     torch.manual_seed(0)
     model = built(dot_clips(8), MODELS["jepa-vicreg"](), embedding=32)
@@ -196,6 +208,30 @@ def test_training_learns_the_dot_better_than_copying():
             first = terms
     assert terms["copying_ratio"] < 0.8 * first["copying_ratio"]
     assert terms["feature_std"] > 1.2 * first["feature_std"]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: SIGReg(directions=0), r"regularizer\.directions: expected at least 1, got 0"),
+        (lambda: SIGReg(knots=1), r"regularizer\.knots: expected at least 2, got 1"),
+        (lambda: AcrossSequences(temperature=0.0), r"regularizer\.temperature: expected a positive number, got 0"),
+        (lambda: WithinTrajectory(temperature=-1.0), r"regularizer\.temperature"),
+        (lambda: Decoding(width=0), r"decoding\.width"),
+    ],
+)
+def test_options_out_of_range_are_named(make, words):
+    with pytest.raises(UserError, match=rf"model\.{words}"):
+        make()
+
+
+@pytest.mark.parametrize("regularizer", [VICReg(), SIGReg(), AcrossSequences()], ids=lambda r: type(r).__name__)
+def test_one_sequence_is_compared_with_nothing(regularizer):
+    one = dot_clips(1)
+    with pytest.raises(UserError, match=r"training\.batch_size: expected at least 2 sequences in every batch.* got 1"):
+        built(dot_clips(2), regularizer=regularizer).loss(one, 0)
+    loss, terms = built(dot_clips(2), regularizer=VICReg(over="frames")).loss(one, 0)
+    assert loss.isfinite() and terms["feature_std"] < 1e-6
 
 
 def test_what_is_missing_is_said(batch):

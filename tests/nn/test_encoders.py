@@ -4,7 +4,7 @@ import torch
 from dynarium import config
 from dynarium.errors import UserError
 from dynarium.models.jepa import JEPAConfig
-from dynarium.nn.encoders import DQN, LeNet5, Perceptron, ResNet18
+from dynarium.nn.encoders import DQN, LeNet5, Perceptron, Pixels, ResNet18
 from dynarium.nn.impala import Impala
 from dynarium.nn.menet import MeNet
 
@@ -49,3 +49,28 @@ def test_small_frames(encoder):
     assert encoder.build((1, side, side), 3)(torch.rand(2, 1, side, side)).shape == (2, 3)
     with pytest.raises(UserError):
         encoder.build((1, side - 1, side), 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: MeNet(width=0), "width: expected at least 1, got 0"),
+        (lambda: ResNet18(width=0), "width: expected at least 1"),
+        (lambda: DQN(channels=(8, 0, 8)), "channels: expected at least 1"),
+        (lambda: Perceptron(hidden=(8, 0)), "hidden: expected at least 1"),
+        (lambda: Impala(channels=()), "channels: expected at least 1"),
+        (lambda: Impala(width=0), "width: expected at least 1"),
+        (lambda: Impala(groups=3), r"groups: expected 0 or a divisor of all of \(16, 32, 32\), got 3"),
+        (lambda: Impala(groups=-1), "groups: expected 0 or"),
+    ],
+)
+def test_options_out_of_range_are_named(make, words):
+    with pytest.raises(UserError, match=rf"model\.encoder\.{words}"):
+        make()
+
+
+def test_the_pixels_themselves():
+    x = torch.rand(3, 2, 5, 4)
+    assert torch.equal(Pixels().build((2, 5, 4), 40)(x), x.flatten(1))
+    with pytest.raises(UserError, match=r"model\.embedding: with the encoder Pixels, expected the 40 numbers .* got 8"):
+        Pixels().build((2, 5, 4), 8)

@@ -13,6 +13,17 @@ def test_effective_rank_counts_equal_directions(n, d):
     p = p / p.sum()
     wanted = (-(p * p.log()).sum()).exp().item()
     assert effective_rank(left @ p.diag() @ right.T).item() == pytest.approx(wanted, rel=1e-3)
+    assert effective_rank(torch.full((n, d), 3.7)).item() == pytest.approx(1, abs=1e-3)  # a collapse
+    assert effective_rank(torch.zeros(n, d)) == 1
+
+
+def test_effective_rank_is_that_of_the_spectrum_as_it_is():
+    """As published, of the embeddings and not of their deviations from the mean."""
+    z = torch.randn(30, 5, generator=torch.Generator().manual_seed(0)) + 2
+    share = torch.linalg.svdvals(z.double())
+    share = share / share.sum()
+    assert effective_rank(z).item() == pytest.approx(float(torch.exp(-(share * share.log()).sum())), rel=1e-6)
+    assert effective_rank(z) < effective_rank(z - z.mean(0)) - 1
 
 
 def test_correlation_is_numpys():

@@ -10,6 +10,8 @@ import torch
 from dynarium.data import Dataset, make_dataset
 from dynarium.errors import UserError
 from dynarium.metrics.intervals import wilson
+from dynarium.systems.dots import MovingDots
+from dynarium.systems.noise import Noise
 from dynarium.tasks import TASKS
 from dynarium.tasks.acting import Ways, act, problems_of
 from dynarium.tasks.plan import TOLERANCES, Plan
@@ -131,6 +133,18 @@ def test_problems_are_as_asked():
     assert replace(problems(), world=SimpleNamespace(max_action=2.45)).limit == 2.45
 
 
+@pytest.mark.parametrize("noise", [Noise(fixed=1.0, speed=1.0), Noise(fixed=0.5, speed=0.4, changing=1.0)])
+def test_a_planner_sees_the_frames_that_a_whole_sequence_has(noise):
+    """Overlays that move, too."""
+    world = MovingDots(noise=noise)
+    these = problems(world)
+    film, which = world.render(these.drawn), torch.arange(6)
+    frames = [these.frames(these.drawn.state[:, t], which, t) for t in range(11)]
+    assert torch.equal(torch.cat(frames, 1), film)
+    some = torch.tensor([4, 1])
+    assert not torch.equal(these.frames(these.start[some], some, 5), film[some, :1])
+
+
 def test_ways_are_the_shortest_ones_but_for_a_pixel():
     these = problems(WALL, n=40)
     state = problems(WALL, n=40, seed=1).start
@@ -240,6 +254,13 @@ def test_errors_are_one_line(tmp_path):
         (Knows(WORLD), replace(PLAN, world=Fixed()), WORLD, "can be acted in .with transition., got Fixed"),
         (Knows(WORLD), PLAN, Still(), "a world with actions, got Still"),
         (Knows(WORLD), replace(PLAN, apart=99.0), WORLD, "too few goals"),
+        (
+            Knows(WORLD),
+            replace(PLAN, dims=(0, 7)),
+            WORLD,
+            r"plan\.dims: expected different ones of the 2 .* got \(0, 7\)",
+        ),
+        (Knows(WORLD), replace(PLAN, dims=(1, 1)), WORLD, r"plan\.dims"),
     ]:
         with pytest.raises(UserError, match=words) as error:
             task.run(model, world)

@@ -159,9 +159,24 @@ def test_errors_are_one_line():
     for task, world, words in [
         (SMALL, Still(), "a world with actions"),
         (replace(SMALL, dims=(0,)), WORLD, "x and y of each dot"),
-        (replace(SMALL, split="train"), WORLD, "another split than 'train'"),
-        (replace(SMALL, ridge=-1.0), WORLD, "ridge >= 0"),
     ]:
         with pytest.raises(UserError, match=words) as error:
             task.run(Knows(WORLD), world)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"split": "train"}, r"\.split: expected another split than 'train'"),
+        ({"ridge": -1.0}, "ridge >= 0"),
+        ({"train_sequences": 0}, r"\.train_sequences: expected at least 2, got 0"),
+        ({"sequences": 1}, r"\.sequences: expected at least 2, got 1"),
+        ({"batch_size": 0}, r"\.batch_size: expected at least 1, got 0"),
+        ({"resamples": 0}, r"\.resamples: expected at least 2, got 0"),
+        ({"epochs": 0}, r"\.epochs: expected at least 1, got 0"),
+    ],
+)
+def test_options_out_of_range_are_named(options, words):
+    with pytest.raises(UserError, match=f"probe-rollout.*{words}"):
+        ProbeRollout(**options)

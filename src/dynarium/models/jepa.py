@@ -25,7 +25,7 @@ from dynarium.errors import UserError
 from dynarium.models.jepa_terms import Decoding, InverseDynamics, Regularizer, Terms, VICReg, mlp
 from dynarium.models.normalization import Normalization
 from dynarium.models.pixels import seen_frames
-from dynarium.nn.encoders import DQN, LeNet5, Perceptron, ResNet18
+from dynarium.nn.encoders import DQN, LeNet5, Perceptron, Pixels, ResNet18
 from dynarium.nn.frames import full_precision
 from dynarium.nn.gru import OpenLoopGRU
 from dynarium.nn.impala import Impala
@@ -47,7 +47,8 @@ class JEPAConfig:
         position: Dimension of the state; taken from the data where ``supervised`` needs it.
         embedding: Dimension d of the encodings.
         encoder: Which network encodes a frame.
-        head: Widths of further layers on top of the encoder (the last one is then ``embedding``).
+        head: Widths of a perceptron on top of the encoder: the first is how many outputs the encoder itself has, the others are
+            hidden layers; after them comes a linear layer with ``embedding`` outputs. None: the encoder has these.
         predictor: ``gru``, ``mlp``: p + MLP(p, a), step by step, which begins as p, or ``identity``: p_t = e_0 (a baseline).
         layers: Layers of the GRU; of the MLP, hidden ones.
         projector: Widths of a projector in front of the regulariser; none: the encodings themselves.
@@ -74,7 +75,7 @@ class JEPAConfig:
     control: int = 2
     position: int = 0
     embedding: int = 512
-    encoder: MeNet | Impala | ResNet18 | DQN | LeNet5 | Perceptron = MeNet()  # noqa: RUF009 (frozen)
+    encoder: MeNet | Impala | ResNet18 | DQN | LeNet5 | Perceptron | Pixels = MeNet()  # noqa: RUF009 (frozen)
     head: tuple[int, ...] = ()
     predictor: Literal["gru", "mlp", "identity"] = "gru"
     layers: int = 1
@@ -269,13 +270,14 @@ class JEPA(nn.Module):
 
     def _diagnostics(self, e: Tensor, p: Tensor, targets: Tensor) -> dict[str, Tensor]:
         last = slice(-1, None)
-        found = {
-            "feature_std": standard_deviation(e[:, -1]),
-            "copying_ratio": relative_to_copying(p[:, last], targets[:, last], e[:, 0]),
-        }
-        if not self.training:
-            frames = e.flatten(0, 1)
-            found |= {"effective_rank": effective_rank(frames), "feature_correlation": mean_correlation(frames)}
+        with torch.autocast(e.device.type, enabled=False):  # a correlation in bfloat16 has two digits
+            found = {
+                "feature_std": standard_deviation(e[:, -1]),
+                "copying_ratio": relative_to_copying(p[:, last], targets[:, last], e[:, 0]),
+            }
+            if not self.training:
+                frames = e.flatten(0, 1)
+                found |= {"effective_rank": effective_rank(frames), "feature_correlation": mean_correlation(frames)}
         return found
 
     @torch.no_grad()

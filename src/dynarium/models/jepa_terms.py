@@ -1,5 +1,6 @@
 """The groups of coefficients that a JEPA's objective is composed of. Each group says what it adds to the loss."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -62,6 +63,11 @@ class SIGReg:
     knots: int = 17
     over: Samples = "steps"
 
+    def __post_init__(self) -> None:
+        for name, least in (("directions", 1), ("knots", 2)):
+            if getattr(self, name) < least:
+                raise UserError(f"model.regularizer.{name}: expected at least {least}, got {getattr(self, name)}")
+
     def terms(self, encoding: Float[Tensor, "b t d"], prediction: Float[Tensor, "b f d"], seed: int) -> Terms:
         """Return the weighted term. The directions depend on ``seed`` alone: they are the same on all processes."""
         z = grouped(whole_batch(encoding), self.over)
@@ -83,9 +89,13 @@ class AcrossSequences:
     temperature: float = 1.0
     normalize: bool = False
 
+    def __post_init__(self) -> None:
+        _check_temperature(self.temperature)
+
     def terms(self, encoding: Float[Tensor, "b t d"], prediction: Float[Tensor, "b f d"], seed: int) -> Terms:
         """Return the weighted term; the negatives are those of all processes."""
         views = whole_batch(torch.stack([prediction, encoding[:, 1:]], 1)).permute(1, 2, 0, 3)
+        _check_samples(views.shape[2])
         return {"contrast": (self.weight, across_sequences(views[0], views[1], self.temperature, self.normalize))}
 
 
@@ -102,6 +112,9 @@ class WithinTrajectory:
     weight: float = 1.0
     temperature: float = 0.1
     normalize: bool = True
+
+    def __post_init__(self) -> None:
+        _check_temperature(self.temperature)
 
     def terms(self, encoding: Float[Tensor, "b t d"], prediction: Float[Tensor, "b f d"], seed: int) -> Terms:
         """Return the weighted term."""
@@ -145,11 +158,20 @@ class Decoding:
     detached: bool = False
     width: int = 2
 
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise UserError(f"model.decoding.width: expected at least 1, got {self.width}")
+
 
 def grouped(z: Float[Tensor, "b t d"], over: Samples) -> Float[Tensor, "g n d"]:
-    """Arrange encodings in groups of samples that statistics are taken over."""
+    """Arrange encodings in groups of samples that statistics are taken over.
+
+    Raises:
+        UserError: There is one sample in a group.
+    """
     if over == "frames":
         return z.flatten(0, 1)[None]
+    _check_samples(len(z))
     z = z.transpose(0, 1)
     return {"steps": z, "later-steps": z[1:], "first-step": z[:1]}[over]
 
@@ -162,3 +184,16 @@ def mlp(sizes: tuple[int, ...], bias: bool = True, normalized: bool = True) -> n
     for inputs, outputs in pairwise(sizes[:-1]):
         layers += [nn.Linear(inputs, outputs), *([nn.BatchNorm1d(outputs)] if normalized else []), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1], bias=bias))
+
+
+def _check_temperature(temperature: float) -> None:
+    if not 0 < temperature < math.inf:
+        raise UserError(f"model.regularizer.temperature: expected a positive number, got {temperature}")
+
+
+def _check_samples(n: int) -> None:
+    if n < 2:
+        raise UserError(
+            "training.batch_size: expected at least 2 sequences in every batch, also in the last one of the validation "
+            f"split, as model.regularizer compares them, got {n}"
+        )

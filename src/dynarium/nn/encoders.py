@@ -1,4 +1,4 @@
-"""Further encoders of single frames: ResNet-18, the convolutions of DQN, LeNet-5, and a perceptron on the pixels.
+"""Further encoders of single frames: ResNet-18, the convolutions of DQN, LeNet-5, a perceptron, and the pixels themselves.
 
 Each is an option class with ``build(frame, outputs)``, like ``MeNet`` and ``Impala``.
 """
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dynarium.errors import UserError
+from dynarium.nn.checks import check_widths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,9 @@ class ResNet18:
     """
 
     width: int = 64
+
+    def __post_init__(self) -> None:
+        check_widths(width=self.width)
 
     def build(self, frame: tuple[int, int, int], outputs: int) -> nn.Module:
         """Create the encoder: four stages of two blocks, the mean over the grid, a linear map.
@@ -52,6 +56,9 @@ class DQN:
     """
 
     channels: tuple[int, int, int] = (32, 64, 64)
+
+    def __post_init__(self) -> None:
+        check_widths(channels=self.channels)
 
     def build(self, frame: tuple[int, int, int], outputs: int) -> nn.Module:
         """Create the encoder; a linear map reads the last grid.
@@ -107,11 +114,32 @@ class Perceptron:
 
     hidden: tuple[int, ...] = (512,)
 
+    def __post_init__(self) -> None:
+        check_widths(hidden=self.hidden)
+
     def build(self, frame: tuple[int, int, int], outputs: int) -> nn.Module:
         """Create the encoder."""
         widths = (math.prod(frame), *self.hidden)
         layers = [part for i, o in pairwise(widths) for part in (nn.Linear(i, o), nn.ReLU())]
         return nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], outputs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """No encoder: the encoding is the frame itself."""
+
+    def build(self, frame: tuple[int, int, int], outputs: int) -> nn.Module:
+        """Create what flattens the frame.
+
+        Raises:
+            UserError: The encoding has another size.
+        """
+        if outputs != math.prod(frame):
+            raise UserError(
+                f"model.embedding: with the encoder Pixels, expected the {math.prod(frame)} numbers of a frame "
+                f"(or as the first of model.head), got {outputs}"
+            )
+        return nn.Flatten()
 
 
 class _Block(nn.Module):

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dynarium.errors import UserError
+from dynarium.nn.checks import check_widths
 from dynarium.nn.group_norm import GroupNorm
 
 
@@ -27,6 +29,12 @@ class Impala:
     width: int = 1
     groups: int = 4
     layer_norm: bool = True
+
+    def __post_init__(self) -> None:
+        check_widths(channels=self.channels or (0,), width=self.width)
+        if self.groups < 0 or any(self.groups and self.width * c % self.groups for c in self.channels):
+            channels = tuple(self.width * c for c in self.channels)
+            raise UserError(f"model.encoder.groups: expected 0 or a divisor of all of {channels}, got {self.groups}")
 
     def build(self, frame: tuple[int, int, int], outputs: int) -> "ImpalaEncoder":
         """Create the encoder."""

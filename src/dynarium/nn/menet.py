@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dynarium.errors import UserError
+from dynarium.nn.checks import check_widths
 from dynarium.nn.conv import depth_to_space
 
 
@@ -22,6 +23,9 @@ class MeNet:
     """
 
     width: int = 2
+
+    def __post_init__(self) -> None:
+        check_widths(width=self.width)
 
     def build(self, frame: tuple[int, int, int], outputs: int) -> "MeNet5":
         """Create the encoder."""

@@ -8,7 +8,8 @@ from torch import Tensor
 def effective_rank(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """Return RankMe, ``exp(-sum_k p_k log p_k)`` with p the singular values of z over their sum (Garrido et al. 2023, eq. 1).
 
-    arXiv:2210.02885. Between 1 (all on one line) and min(n, d).
+    arXiv:2210.02885. Of z as it is: a constant part counts as a direction. Between 1 (all on one line through 0, or all the
+    same: a collapse) and min(n, d).
     """
     x = z.double()  # the roots of the Gram matrix's eigenvalues lose half of the digits
     gram = x.mT @ x if x.shape[0] > x.shape[1] else x @ x.mT

@@ -36,5 +36,8 @@ def similarity(prediction: Float[Tensor, "*g d"], target: Float[Tensor, "*g d"])
 
 
 def standard_deviation(z: Float[Tensor, "*g n d"]) -> Float[Tensor, ""]:
-    """Return the standard deviation of a dimension over the samples, averaged over dimensions: 0 after a collapse."""
-    return z.var(-2).clamp(min=torch.finfo(z.dtype).tiny).sqrt().mean()
+    """Return the standard deviation of a dimension over the samples, averaged over dimensions: 0 after a collapse.
+
+    That of one sample is 0.
+    """
+    return z.var(-2, correction=min(1, z.shape[-2] - 1)).clamp(min=torch.finfo(z.dtype).tiny).sqrt().mean()

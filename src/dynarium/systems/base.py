@@ -21,7 +21,8 @@ class System(Protocol):
     # A world may have a further property ``simulator``: itself without what only ``sample_parameters`` reads. Tasks with equal
     # simulators are simulated in one call. A world whose frames are floating point has a property ``gain``: a stored dataset
     # holds the bytes 255 gain frame, rounded, and is read back as frames. A method ``of_split`` returns the world as it makes a
-    # split, where splits must differ in more than their draws.
+    # split, where splits must differ in more than their draws. A method ``foreground`` draws, of states, what the actions move,
+    # alone: the frames of ``render`` in floating point, black elsewhere.
     # Properties, because the fields of a frozen dataclass are read-only.
     @property
     def steps(self) -> int:

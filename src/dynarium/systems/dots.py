@@ -162,10 +162,17 @@ class MovingDots:
                 raise UserError(
                     "trajectory.parameter: expected what sample_parameters drew, which says which noise; got none"
                 )
-            frames = self.noise.add(frames, trajectory.parameter, trajectory.state, peak(self.std))
+            first = int(trajectory.extra["step"][0, 0]) if "step" in trajectory.extra else 0
+            frames = self.noise.add(frames, trajectory.parameter, trajectory.state, peak(self.std), first)
         if self.channels == "sum" and self.dots > 1:
             frames = frames.sum(2, keepdim=True)
         return frames if self.brightness == 1 else frames.mul_(self.brightness)
+
+    def foreground(self, state: Float[Tensor, "b t n"]) -> Float[Tensor, "b t c h w"]:
+        """Draw the first dot alone, without noise."""
+        frames = self.brightness * gaussian_dots(state.unflatten(-1, (self.dots, 2)), self.std, self.side)
+        frames[:, :, 1:] = 0
+        return frames[:, :, :1] if self.channels == "sum" else frames
 
     @property
     def _brightest(self) -> float:

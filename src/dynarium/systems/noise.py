@@ -20,8 +20,8 @@ class Noise:
     """Overlays added to the frames of a sequence: one for all its frames, a new one for each, or both (Sobal et al. 2022).
 
     At level 1 the brightest noise is as bright as the middle of a dot. An overlay is a pure function of the parameters of its
-    sequence; the changing one also of the time step and of the state, so that it changes, too, for a planner that asks for
-    one frame at a time.
+    sequence, and of the time step; the changing one also of the state. A planner, who asks for one frame at a time, sees what
+    a whole sequence would show.
 
     Attributes:
         fixed: Level of the overlay that a sequence keeps.
@@ -69,6 +69,7 @@ class Noise:
         chosen: Float[Tensor, "b 2"],
         state: Float[Tensor, "b t n"],
         brightest: float,
+        first: int = 0,
     ) -> Float[Tensor, "b t k h w"]:
         """Add the overlays, in place, each channel its own.
 
@@ -77,19 +78,20 @@ class Noise:
             chosen: What ``sample`` drew.
             state: The states that the frames show.
             brightest: Value of the middle of a dot.
+            first: Step of the first frame.
         """
         steps, channels, height, width = frames.shape[1:]
         unit = frames.amax((0, 1, 3, 4), keepdim=True) if self.legacy else brightest
-        first, second = chosen.long()[:, None, None].unbind(-1)
+        one, other = chosen.long()[:, None, None].unbind(-1)
         channel = torch.arange(channels, device=frames.device)
-        key = hashed(first, second, channel)
+        key, step = hashed(one, other, channel), torch.arange(first, first + steps, device=frames.device)
         if self.fixed:
             overlay = self._overlay(key[:, 0], height, width)
-            step = torch.arange(steps, device=frames.device) if self.speed else torch.zeros(1, device=frames.device)
-            frames += self.fixed * unit * rolled(overlay, (step * self.speed).long())
+            moved = step[: steps if self.speed else 1] * self.speed
+            frames += self.fixed * unit * rolled(overlay, moved.long())
         if self.changing:
             place = state.float().contiguous().view(torch.int32)
-            when = hashed(torch.arange(1, steps + 1, device=frames.device), *place.unbind(-1))
+            when = hashed(step + 1, *place.unbind(-1))
             frames += self._overlay(hashed(key, when[..., None]), height, width).mul_(self.changing * unit)
         return frames
 

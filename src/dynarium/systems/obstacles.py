@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dynarium.errors import UserError
 from dynarium.systems.checks import check_not_negative, check_positive
-from dynarium.systems.rooms import Room, Walk, draw_rooms, random_directions, shortened
+from dynarium.systems.rooms import Room, Walk, draw_dot, draw_rooms, random_directions, shortened
 from dynarium.types import Trajectory
 
 _WALK = Walk()
@@ -138,6 +138,10 @@ class DotObstacles:
         if trajectory.parameter is None:
             raise UserError("trajectory.parameter: expected the places of the blocks, got none")
         return draw_rooms(trajectory.state, self._walls(trajectory.parameter), self.std, self.border)
+
+    def foreground(self, state: Float[Tensor, "b t n"]) -> Float[Tensor, "b t c h w"]:
+        """Draw the dot alone."""
+        return draw_dot(state, self.std, self.side)
 
     def _room(self, parameters: Float[Tensor, "b q"]) -> Room:
         return Room(boxes=parameters.reshape(len(parameters), self.blocks, 4), low=self.low, high=self.high)

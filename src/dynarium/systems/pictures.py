@@ -2,6 +2,8 @@
 
 import functools
 import math
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -76,17 +78,16 @@ def _opened(file: Path) -> Image.Image:
 def _array(path: Path) -> UInt8[np.ndarray, "n h w"]:
     """Read an array of pictures and make it grey bytes."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.lib.npyio.NpzFile):
+                names = list(loaded)
+                if len(names) != 1 and "images" not in names:
+                    has = ", ".join(names) or "none"
+                    raise UserError(f"noise.source: {path} expected one array or one called 'images', has {has}")
+                loaded = loaded["images" if "images" in names else names[0]]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"noise.source: {path} cannot be read ({error})") from None
-    if isinstance(loaded, np.lib.npyio.NpzFile):
-        with loaded:
-            names = list(loaded)
-            if len(names) != 1 and "images" not in names:
-                raise UserError(
-                    f"noise.source: {path} expected one array or one called 'images', has {', '.join(names)}"
-                )
-            loaded = loaded["images" if "images" in names else names[0]]
     array = loaded
     if array.ndim == 4 and 3 in (array.shape[1], array.shape[3]):
         colours = array if array.shape[3] == 3 else np.moveaxis(array, 1, 3)

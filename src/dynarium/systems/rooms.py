@@ -165,6 +165,12 @@ def draw_rooms(
     return out
 
 
+def draw_dot(position: Float[Tensor, "b t 2"], std: float, side: int) -> Float[Tensor, "b t c h w"]:
+    """Draw the dot alone, 1 at its middle, as the first of two channels; the other is black."""
+    dot = gaussian_dots(position[:, :, None], std, side).div_(peak(std))
+    return torch.cat([dot, torch.zeros_like(dot)], 2)
+
+
 def random_directions(n: int, generator: torch.Generator) -> Float[Tensor, " b"]:
     """Draw directions in rad."""
     return 2 * math.pi * torch.rand(n, dtype=torch.float64, device=generator.device, generator=generator)

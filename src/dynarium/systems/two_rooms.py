@@ -10,7 +10,7 @@ from torch import Tensor
 from dynarium.errors import UserError
 from dynarium.systems.checks import check_positive
 from dynarium.systems.draws import truncated_normal, uniform
-from dynarium.systems.rooms import Room, Walk, draw_rooms, random_directions, shortened
+from dynarium.systems.rooms import Room, Walk, draw_dot, draw_rooms, random_directions, shortened
 from dynarium.types import Trajectory
 
 _WALK = Walk()
@@ -142,6 +142,10 @@ class TwoRooms:
         if trajectory.parameter is None:
             raise UserError("trajectory.parameter: expected the places of wall and door, got none")
         return draw_rooms(trajectory.state, self._walls(trajectory.parameter), self.std, self.border)
+
+    def foreground(self, state: Float[Tensor, "b t n"]) -> Float[Tensor, "b t c h w"]:
+        """Draw the dot alone."""
+        return draw_dot(state, self.std, self.side)
 
     @property
     def _half(self) -> int:

@@ -47,7 +47,7 @@ class Problems:
         Raises:
             UserError: The world is not seen.
         """
-        steps, extra = self.drawn.state.shape[1], {}
+        steps, extra = self.drawn.state.shape[1], {"step": torch.full((len(state), 1), step)}
         for name, value in self.drawn.extra.items():
             stepped = value.ndim > 1 and value.shape[1] == steps
             extra[name] = value[which, step : step + 1] if stepped else value[which]
@@ -116,6 +116,9 @@ def problems_of(
     drawn = world.simulate(parameters, steps + 1, generator)
     if drawn.action is None:
         raise UserError(f"plan: expected a world with actions, got {name}")
+    known = drawn.state.shape[-1]
+    if not dims or len(set(dims)) < len(dims) or not all(0 <= k < known for k in dims):
+        raise UserError(f"plan.dims: expected different ones of the {known} dimensions 0 .. {known - 1}, got {dims}")
     start, goal, found = drawn.state[:, 0], drawn.state[:, 0], torch.zeros(n, dtype=torch.bool)
     problems = Problems(world=world, parameters=parameters, start=start, goal=goal, drawn=drawn, dims=dims)
     for _ in range(DRAWS):

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from dynarium.errors import UserError
-from dynarium.metrics.straightness import rank_me, straightness
+from dynarium.metrics.straightness import straightness
 from dynarium.models.capabilities import Imagines
+from dynarium.objectives.collapse import effective_rank
 from dynarium.tasks.common import Tally, device_of, need
 from dynarium.tasks.origin import Origin, actions_of, sequences_of, without_mask
 from dynarium.types import Result, Row
@@ -22,7 +23,8 @@ class Geometry:
     """Latents of whole sequences, encoded and imagined from the first frame and the actions; no labels are needed.
 
     Metrics: ``straightness``, the mean cosine of successive velocities of a path (``metrics/straightness.py``);
-    ``effective_rank`` (RankMe) of the latents of all steps, with a jackknife error over groups of sequences; and
+    ``effective_rank`` (RankMe, ``objectives/collapse.py``: as it is logged in training) of the latents of all steps as they
+    are, so that their mean counts as a direction, with a jackknife error over groups of sequences; and
     ``latent_error``, for each step ahead and as ``latent_error_mean``: the squared distance of an answer from the encoding of
     the frame that came, as a share of the variance of all encodings around their mean: 1 is knowing nothing.
 
@@ -39,6 +41,12 @@ class Geometry:
     split: str = "test"
     sequences: int | None = 1000
     batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("sequences", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"geometry.{name}: expected at least 1, got {value}")
 
     @property
     def name(self) -> str:
@@ -95,13 +103,13 @@ def _rank_row(method: str, path: Tensor) -> Row:
     """Return the effective rank of a path's latents; its error by leaving out groups of sequences in turn."""
     n, width = len(path), path.shape[-1]
     groups = min(GROUPS, n)
-    without = [rank_me(path[torch.arange(n) % groups != g].flatten(0, 1)) for g in range(groups)] if n > 1 else [0.0]
-    spread = torch.tensor(without, dtype=torch.float64).var(correction=0)
+    without = [effective_rank(path[torch.arange(n) % groups != g].flatten(0, 1)) for g in range(groups if n > 1 else 0)]
+    spread = torch.tensor([float(rank) for rank in without] or [0.0], dtype=torch.float64).var(correction=0)
     return Row(
         method=method,
         metric="effective_rank",
         condition={"width": width},
-        value=rank_me(path.flatten(0, 1)),
+        value=float(effective_rank(path.flatten(0, 1))),
         standard_error=float(((groups - 1) * spread).sqrt()),
         n=n,
     )

@@ -76,7 +76,7 @@ def world_of(origin: Origin, task: str) -> System:
     described = origin.schema.generator
     if "class" not in described:
         raise UserError(
-            f"{task}: expected a dataset made from a world, as it acts in it; {origin.directory} was imported"
+            f"{task}: expected a dataset made from a world, as it needs that world; {origin.directory} was imported"
         )
     return config.from_dict(described)
 

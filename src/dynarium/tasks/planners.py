@@ -37,10 +37,6 @@ class Search:
 
         return Search(plan=shift(self.plan), elites=None if self.elites is None else shift(self.elites))
 
-    def select(self, index: Tensor) -> "Search":
-        """Return the search of some of the problems."""
-        return Search(plan=self.plan[index], elites=None if self.elites is None else self.elites[index])
-
 
 @runtime_checkable
 class Planner(Protocol):
@@ -253,9 +249,9 @@ class GradientMPC:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        _check("gradient", self.samples, self.iterations, self.spread)
+        _check("gradientmpc", self.samples, self.iterations, self.spread)
         if self.learning_rate <= 0:
-            raise UserError(f"gradient.learning_rate: expected a positive number, got {self.learning_rate}")
+            raise UserError(f"gradientmpc.learning_rate: expected a positive number, got {self.learning_rate}")
 
     @property
     def candidates(self) -> int:
@@ -284,15 +280,14 @@ class GradientMPC:
                 if i == self.iterations:
                     break
                 if not costs.requires_grad:
-                    raise UserError("gradient: expected a model that passes gradients from its latents to the actions")
+                    raise UserError(
+                        "gradientmpc: expected a model that passes gradients from its latents to the actions"
+                    )
                 (actions.grad,) = torch.autograd.grad(costs.sum(), actions)
                 optimizer.step()
                 with torch.no_grad():
                     actions.copy_(capped(actions, limit))
         return Search(plan=plan)
-
-
-PLANNERS = {"cem": CEM, "icem": ICEM, "mppi": MPPI, "gradient": GradientMPC}
 
 
 def capped(action: Float[Tensor, "*s a"], limit: float) -> Float[Tensor, "*s a"]:

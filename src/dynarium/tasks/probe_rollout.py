@@ -45,8 +45,9 @@ class ProbeRollout:
     converged and larger. ("Joint Embedding Predictive Architectures Focus on Slow Features".)
 
     Metrics: ``rmse_px = sqrt(mean over sequences, steps and dots of the squared Euclidean distance)``, in pixels, over
-    everything, ``rmse_px_start`` at t = 0, ``rmse_px_rollout`` after it, ``rmse_px_step`` and ``rmse_px_dot``; with
-    ``_low`` and ``_high`` the bounds of a 95 % bootstrap interval over scored sequences (the fit is not drawn again, nor
+    everything, ``rmse_px_start`` at t = 0, ``rmse_px_rollout`` after it, ``rmse_px_step`` of each step; where there are
+    several dots, ``rmse_px_dot`` of each, without t = 0 as in ``rmse_px_rollout``, and ``rmse_px_step`` of each dot and step.
+    With ``_low`` and ``_high`` the bounds of a 95 % bootstrap interval over scored sequences (the fit is not drawn again, nor
     is the training); ``r2_rollout``, and for the displacement of the last step, ``velocity_rmse_px`` and ``velocity_r2``.
 
     Rows: ``rollout``, and the trivial ``constant`` (the mean training position), ``hold-first`` (the true start),
@@ -84,6 +85,27 @@ class ProbeRollout:
     shown: int = 6
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            UserError: One is out of range.
+        """
+        for name, least in (
+            ("train_sequences", 2),
+            ("sequences", 2),
+            ("batch_size", 1),
+            ("resamples", 2),
+            ("epochs", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"probe-rollout.{name}: expected at least {least}, got {value}")
+        if self.ridge < 0 or self.scale <= 0:
+            raise UserError(f"probe-rollout: expected ridge >= 0 and scale > 0, got {self.ridge} and {self.scale}")
+        if self.split == "train":
+            raise UserError("probe-rollout.split: expected another split than 'train', on which the probes are fitted")
+
     @property
     def name(self) -> str:
         """The task's name: ``probe-rollout``, with the protocol and the sharing where they are not the default."""
@@ -94,15 +116,9 @@ class ProbeRollout:
         """Roll out, fit, score. ``dataset`` may be a world or an ``OnlineSource`` as well.
 
         Raises:
-            UserError: The model does not imagine, the data have no states or no actions, or an option is out of range.
+            UserError: The model does not imagine, or the data have no states or no actions.
         """
         need(model, Imagines, self.name)
-        if self.split == "train":
-            raise UserError("probe-rollout.split: expected another split than 'train', on which the probes are fitted")
-        if self.ridge < 0 or self.epochs < 1 or self.scale <= 0:
-            raise UserError(
-                f"probe-rollout: expected ridge >= 0, epochs >= 1, scale > 0, got {self.ridge}, {self.epochs}, {self.scale}"
-            )
         train, _ = self.rollouts(model, dataset, "train", self.train_sequences)
         test, video = self.rollouts(model, dataset, self.split, self.sequences)
         truth = test.position

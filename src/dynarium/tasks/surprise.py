@@ -12,8 +12,8 @@ from dynarium.metrics.estimate import ratio_estimate
 from dynarium.metrics.roc import auc
 from dynarium.models.capabilities import Imagines
 from dynarium.tasks.common import device_of, frames_of, need
-from dynarium.tasks.origin import Origin, actions_of, sequences_of, without_mask
-from dynarium.types import Result, Row
+from dynarium.tasks.origin import Origin, actions_of, sequences_of, without_mask, world_of
+from dynarium.types import Result, Row, SequenceBatch
 
 Event = Literal["none", "teleport", "brightness", "colour"]
 
@@ -23,10 +23,12 @@ class Surprise:
     """Prediction errors of one step in latent space when something happens that the actions do not explain.
 
     The surprise at step t is the mean squared difference of ``embed(x_t)`` and ``imagine(embed(x_t-1), a_t-1)``. At one step of
-    every sequence an event begins: ``teleport``, from there on the film and the actions of another sequence; ``brightness``,
-    all frames are darker by a factor; ``colour``, the channels change places; ``none``, for comparison. (Margoni et al. 2024
-    on the paradigm; arXiv 2603.19312 asks latent world models so.) Whoever sees where things are is surprised by the
-    teleport more than by the light. In a scene that differs between sequences, a teleport changes the scene as well.
+    every sequence something happens: ``teleport``, the frame is that of another sequence; ``brightness``, the frame is darker
+    by a factor; ``colour``, what the actions move is darker by the factor, and nothing else: of several channels, another
+    colour, in worlds that draw it by itself (``foreground``); ``none``, for comparison. Nothing but the teleport moves
+    anything. (Margoni et al. 2024 on the paradigm; arXiv 2603.19312 asks latent world models so.) Whoever sees where things
+    are is surprised by the teleport more than by the light. In a scene that differs between sequences, a teleport changes the
+    scene as well.
 
     Metrics: ``surprise_auc``, the chance that the surprise at the event exceeds one before it, of the same and of all other
     sequences, with ``_low`` and ``_high`` the bounds of a 95 % interval over sequences; ``surprise_ratio``, the mean at the
@@ -34,20 +36,28 @@ class Surprise:
     ``pixels`` (the frame does).
 
     Attributes:
-        events: What happens.
-        at: The first step of it; ``None``: the middle one.
-        factor: By which brightness changes.
+        events: What happens; ``None``: all that can be shown.
+        at: The step of it; ``None``: the middle one.
+        factor: By which brightness and colour change.
         split: Split to ask about.
         sequences: Ask about so many sequences; ``None``: all of a dataset, 1000 of a world.
         batch_size: Sequences at a time; another sequence is one of these.
     """
 
-    events: tuple[Event, ...] = ("none", "teleport", "brightness", "colour")
+    events: tuple[Event, ...] | None = None
     at: int | None = None
     factor: float = 0.5
     split: str = "test"
     sequences: int | None = 1000
     batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("sequences", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 2:
+                raise UserError(f"surprise.{name}: expected at least 2 sequences, got {value}")
+        if self.factor < 0:
+            raise UserError(f"surprise.factor: expected a number of at least 0, got {self.factor}")
 
     @property
     def name(self) -> str:
@@ -59,23 +69,23 @@ class Surprise:
         """Let it happen, and compare. ``dataset`` may be a world or an ``OnlineSource`` as well.
 
         Raises:
-            UserError: The model does not imagine, the data have no actions, or an option is out of range.
+            UserError: The model does not imagine, the data have no actions, an event cannot be shown, or an option is out of
+                range.
         """
         need(model, Imagines, self.name)
         device = device_of(model)
         found: dict[tuple[str, Event], list[Tensor]] = {}
         at = 0
         for batch in sequences_of(dataset, self.split, self.sequences, self.batch_size):
-            action = actions_of(without_mask(batch, self.name), self.name).cpu()
-            video = frames_of(batch).cpu()
+            action = actions_of(without_mask(batch, self.name), self.name)
+            video = frames_of(batch)
             if len(video) < 2:
                 continue  # a sequence by itself has no other to become
             at = self._step(video.shape[1])
-            for event in self.events:
-                if event == "colour" and video.shape[2] == 1:
-                    continue
-                frames, actions = self._violated(video, action, event, at)
-                for method, errors in _surprises(model, frames.to(device), actions.to(device), at).items():
+            video, action = video[:, : at + 1], action[:, :at].to(device)
+            for event, last in self._happened(dataset, batch, video[:, -1:], at).items():
+                frames = torch.cat([video[:, :-1], last], 1)
+                for method, errors in _surprises(model, frames.to(device), action).items():
                     found.setdefault((method, event), []).append(errors.cpu())
         if not found:
             raise UserError("surprise: expected at least 2 sequences")
@@ -88,23 +98,36 @@ class Surprise:
             raise UserError(f"surprise.at: expected 2 to {steps - 1}, as one step is expected before it, got {at}")
         return at
 
-    def _violated(self, video: Tensor, action: Tensor, event: Event, at: int) -> tuple[Tensor, Tensor]:
-        """Return frames and actions in which the event begins at step ``at``."""
-        before, after = video[:, :at], video[:, at:]
-        if event == "teleport":
-            changed = after.roll(1, 0), torch.cat([action[:, :at], action[:, at:].roll(1, 0)], 1)
-        elif event == "brightness":
-            changed = (after * self.factor).clamp(0, 1), action
-        elif event == "colour":
-            changed = after.roll(1, 2), action
-        else:
-            changed = after, action
-        return torch.cat([before, changed[0]], 1), changed[1]
+    def _happened(self, origin: Origin, batch: SequenceBatch, last: Tensor, at: int) -> dict[Event, Tensor]:
+        """Return for each event the frame [b, 1, c, h, w] at step ``at`` where it happens, instead of ``last``."""
+        happened: dict[Event, Tensor] = {"none": last, "teleport": last.roll(1, 0)}
+        happened["brightness"] = (last * self.factor).clamp(0, 1)
+        moving = _moving(origin, batch, at) if self.events is None or "colour" in self.events else ""
+        if isinstance(moving, Tensor):
+            happened["colour"] = (last + (self.factor - 1) * moving.to(last)).clamp(0, 1)
+        elif self.events is not None and "colour" in self.events:
+            raise UserError(f"surprise.events: 'colour' cannot be shown: {moving}")
+        return happened if self.events is None else {event: happened[event] for event in self.events}
 
 
-def _surprises(model: Any, video: Tensor, action: Tensor, at: int) -> dict[str, Tensor]:
-    """Return method -> errors [b, at] of the steps 1 .. ``at``."""
-    video, action = video[:, : at + 1], action[:, :at]
+def _moving(origin: Origin, batch: SequenceBatch, at: int) -> Tensor | str:
+    """Return what the actions move, alone, at a step [b, 1, c, h, w]; or why nobody draws that."""
+    assert batch.video is not None
+    if batch.video.shape[2] == 1:
+        return "frames have one channel, in which another colour is another brightness"
+    if batch.state is None:
+        return "the data have no states, and so nothing says where to draw it"
+    try:
+        world: Any = world_of(origin, "surprise")
+    except UserError as error:
+        return str(error)
+    if not hasattr(world, "foreground"):
+        return f"{type(world).__name__} does not draw by itself what the actions move (its foreground)"
+    return world.foreground(batch.state[:, at : at + 1])
+
+
+def _surprises(model: Any, video: Tensor, action: Tensor) -> dict[str, Tensor]:
+    """Return method -> errors [b, t - 1] of all steps but the first."""
     encoded = model.embed(video)
     start = encoded[:, :-1]
     imagined = model.imagine(start.flatten(0, 1), action.flatten(0, 1)[:, None])[:, 0].unflatten(0, start.shape[:2])
