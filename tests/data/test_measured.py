@@ -93,10 +93,16 @@ def test_one_clear_line(tmp_path, name, capsys):
 
 def test_unequal_columns_and_unknown_names(tmp_path):
     np.savez(tmp_path / "a.npz", u=U[:, 0], v=U[:20, 0], y=Y)
-    with pytest.raises(UserError, match="equal length, got u 300, v 20"):
+    with pytest.raises(UserError, match="equal length, got 300 steps of u and 20 of v"):
         import_measured(tmp_path / "a.npz", tmp_path / "a", inputs=("u", "v"))
     with pytest.raises(UserError, match="has no 'w'"):
         import_measured(tmp_path / "a.npz", tmp_path / "a", outputs=("w",))
+    for names, message in (
+        ({"inputs": ("y",)}, "expected different signals, got 'y' as both"),
+        ({"inputs": ("u", "u")}, "expected every signal once, got 'u' 2 times"),
+    ):
+        with pytest.raises(UserError, match=message):
+            import_measured(tmp_path / "a.npz", tmp_path / "a", **names)
     with pytest.raises(UserError, match="at most the 300 steps"):
         import_measured(tmp_path / "a.npz", tmp_path / "a", steps=301)
 
