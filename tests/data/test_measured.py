@@ -3,7 +3,7 @@ import pytest
 import scipy.io
 
 from dynarium.cli import main
-from dynarium.data import import_measured
+from dynarium.data import Dataset, import_measured
 from dynarium.errors import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -66,6 +66,57 @@ def test_named_signals_cut_into_sequences(tmp_path):
     assert dataset.schema.fields["action"].names == ("volt", "pump")
 
 
+SIX_U, SIX_Y = RANDOM.normal(size=(2, 6, 40, 1))
+"""Six experiments with one channel."""
+
+
+def cells(arrays):
+    value = np.empty((1, len(arrays)), object)
+    for k, array in enumerate(arrays):
+        value[0, k] = array
+    return value
+
+
+@pytest.mark.parametrize(
+    ("lay", "layout"),
+    [
+        (lambda x: x[..., 0], "experiments"),
+        (lambda x: x[..., 0].T, "experiments"),
+        (lambda x: x.transpose(1, 2, 0), "channels"),
+        (lambda x: x.transpose(1, 2, 0), "experiments"),
+        (lambda x: x.transpose(0, 2, 1), "channels"),
+        (cells, "channels"),
+        (lambda x: cells(x.transpose(0, 2, 1)), "experiments"),
+    ],
+)
+def test_several_experiments_with_one_channel(tmp_path, lay, layout):
+    scipy.io.savemat(tmp_path / "a.mat", {"u": lay(SIX_U), "y": lay(SIX_Y)})
+    words = [] if layout == "channels" else ["--layout", layout]
+    assert main(["data", "import", str(tmp_path / "a.mat"), "--out", str(tmp_path / "a"), *words]) == 0
+    for found, expected in zip(stored(Dataset(tmp_path / "a")), (SIX_U, SIX_Y), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_experiments_with_several_channels(tmp_path):
+    u = RANDOM.normal(size=(40, 2, 6))
+    np.savez(tmp_path / "a.npz", u=u, y=SIX_Y[..., 0])
+    found = stored(import_measured(tmp_path / "a.npz", tmp_path / "a", layout="experiments"))
+    np.testing.assert_allclose(found[0], u.transpose(2, 0, 1), rtol=1e-6)
+    np.testing.assert_allclose(found[1], SIX_Y, rtol=1e-6)
+
+
+def test_experiments_that_cannot_be_read(tmp_path):
+    (tmp_path / "a.csv").write_text("u1,u2,y1,y2\n1,2,3,4\n")
+    with pytest.raises(UserError, match="a.csv is a table, whose columns are channels"):
+        import_measured(tmp_path / "a.csv", tmp_path / "a", layout="experiments")
+    scipy.io.savemat(tmp_path / "a.mat", {"u": cells([*SIX_U[:2], SIX_U[2, :30]]), "y": cells(SIX_Y[:3])})
+    with pytest.raises(UserError, match="'u': expected cells with equally many steps, got 40, 30"):
+        import_measured(tmp_path / "a.mat", tmp_path / "a")
+    scipy.io.savemat(tmp_path / "a.mat", {"u": cells(SIX_U), "y": cells(SIX_Y[:3])})
+    with pytest.raises(UserError, match="equal length, got 6 sequences of u and 3 of y"):
+        import_measured(tmp_path / "a.mat", tmp_path / "a")
+
+
 def broken(**changes):
     return {"u": U.copy(), "y": Y.copy()} | changes
 
@@ -124,6 +175,4 @@ def test_command_line(tmp_path, capsys):
     np.savez(tmp_path / "a.npz", u=U, y=Y)
     main(["data", "import", str(tmp_path / "a.npz"), "--out", str(tmp_path / "a"), "--steps", "100"])
     assert "dataset:" in capsys.readouterr().out
-    from dynarium.data import Dataset
-
     assert Dataset(tmp_path / "a").shapes == {"action": (100, 2), "observation": (100, 1)}

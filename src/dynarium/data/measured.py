@@ -6,6 +6,7 @@ What these files hold is named ``u`` and ``y`` and lies in several ways; everyth
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from dynarium.data.signal_files import Signals, number_of, read_signals
 from dynarium.data.writer import write_arrays
 from dynarium.errors import UserError
 
+Layout = Literal["channels", "experiments"]
+"""What the columns of arrays [steps, columns] are."""
 INPUTS, OUTPUTS = ("u", "batch_u", "input", "inputs"), ("y", "batch_y", "output", "outputs")
 _TIMES, _PERIODS = ("t", "time"), ("ts", "dt", "sampling_time")
 
@@ -25,6 +28,7 @@ def import_measured(
     *,
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
+    layout: Layout = "channels",
     steps: int | None = None,
     most: int | None = None,
     dt: float | None = None,
@@ -33,16 +37,18 @@ def import_measured(
 ) -> Dataset:
     """Import a ``.mat``, ``.csv`` or ``.npz`` file with inputs u and outputs y.
 
-    Arrays may be [steps], [steps, channels], [channels, steps] (the longer axis is time) or [sequences, steps, channels]. A
-    table has one column a channel and a header; channels are the columns ``u``, ``u1``, ``u2``, ... and ``y``, ``y1``, ...,
-    or the named ones. A field of a structure is named ``est.u``, or ``u`` where no other structure has one. Each cell of a
-    cell array is a sequence.
+    Arrays may be [steps], [steps, channels], [channels, steps] (the longer axis is time) or [sequences, steps, channels]; a
+    middle axis of length 1 is the channel, as in MATLAB's [steps, channels, experiments]. Each cell of a cell array is a
+    sequence. A field of a structure is named ``est.u``, or ``u`` where no other structure has one. A table has one column a
+    channel and a header; channels are the columns ``u``, ``u1``, ``u2``, ... and ``y``, ``y1``, ..., or the named ones.
 
     Args:
         file: The file.
         out: Directory of the new dataset.
         inputs: Names of the input arrays or columns, each one or more channels; default ``u`` and the like.
         outputs: Names of the output arrays or columns; default ``y`` and the like.
+        layout: What the columns of arrays are. "experiments": those of one channel, [steps, experiments] or [experiments,
+            steps], or in three dimensions [steps, channels, experiments]; the longer outer axis is time.
         steps: Cut each record into sequences of so many steps; what is left over is dropped. ``None``: whole records.
         most: Cut only records that are longer than this, into sequences of so many steps.
         dt: Sampling time; default: what the file says (``Ts``, or the column or array ``t``), else 1.
@@ -57,13 +63,17 @@ def import_measured(
     split = "test" if split is None else split
     if split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+    if layout not in get_args(Layout):
+        raise UserError(f"layout: expected one of {', '.join(get_args(Layout))}, got {layout!r}")
+    if layout == "experiments" and file.suffix.lower() == ".csv":
+        raise UserError(f"layout: {file} is a table, whose columns are channels; experiments may be in arrays")
     if steps is not None and steps < 2:
         raise UserError(f"steps: expected at least 2, got {steps}")
     signals = read_signals(file)
     u_wanted = _wanted(signals, inputs, INPUTS, "inputs")
     y_wanted = _wanted(signals, outputs, OUTPUTS, "outputs", u_wanted[0])
     _check_distinct(u_wanted, y_wanted)
-    (u, u_names), (y, y_names) = (_signal(signals, names) for names in (u_wanted, y_wanted))
+    (u, u_names), (y, y_names) = (_signal(signals, names, layout) for names in (u_wanted, y_wanted))
     _check_alike(file, {", ".join(u_names): u, ", ".join(y_names): y})
     steps = most if steps is None and most is not None and u.shape[1] > most else steps
     if steps is not None:
@@ -75,7 +85,7 @@ def import_measured(
     write_arrays(
         out,
         {split: {"action": u, "observation": y}},
-        dt=_period(signals, u_wanted[0]) if dt is None else dt,
+        dt=_period(signals, u_wanted[0], layout) if dt is None else dt,
         names={"action": u_names, "observation": y_names},
         source=f"import of {file.name}",
         force=force,
@@ -128,9 +138,9 @@ def _check_alike(file: Path, signals: Mapping[str, np.ndarray]) -> None:
             raise UserError(f"{file}: inputs and outputs must be of equal length, got {got}")
 
 
-def _signal(signals: Signals, wanted: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+def _signal(signals: Signals, wanted: Sequence[str], layout: Layout) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return a signal [sequences, steps, channels] and the names of its channels."""
-    parts = [_laid_out(signals.file, name, signals.take(name)) for name in wanted]
+    parts = [_laid_out(signals.file, name, signals.take(name), layout) for name in wanted]
     _check_alike(signals.file, dict(zip(wanted, parts, strict=True)))
     names = [
         name if part.shape[2] == 1 else f"{name}{k + 1}"
@@ -140,24 +150,29 @@ def _signal(signals: Signals, wanted: Sequence[str]) -> tuple[np.ndarray, tuple[
     return np.concatenate(parts, 2), tuple(names)
 
 
-def _laid_out(file: Path, name: str, array: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
+def _laid_out(file: Path, name: str, array: np.ndarray | tuple[np.ndarray, ...], layout: Layout) -> np.ndarray:
     """Return an array as [sequences, steps, channels]; each cell of a cell array is a sequence."""
     if isinstance(array, tuple):
-        parts = [_laid_out(file, name, cell) for cell in array]
-        if len({part.shape[1:] for part in parts}) > 1:
-            shapes = ", ".join(dict.fromkeys(f"{part.shape[1]} x {part.shape[2]}" for part in parts))
-            raise UserError(f"{file}: {name!r}: expected cells of one length, got {shapes} steps x channels")
+        parts = [_laid_out(file, name, cell, "channels") for cell in array]
+        for axis, what in ((1, "steps"), (2, "channels")):
+            counts = dict.fromkeys(str(part.shape[axis]) for part in parts)
+            if len(counts) > 1:
+                raise UserError(f"{file}: {name!r}: expected cells with equally many {what}, got {', '.join(counts)}")
         return np.concatenate(parts)
     if array.dtype.kind not in "buif" or array.size == 0:
         raise UserError(f"{file}: {name!r}: expected numbers, got {array.dtype} of shape {array.shape}")
+    if array.ndim > 3:
+        raise UserError(f"{file}: {name!r}: expected at most 3 dimensions, got shape {array.shape}")
     array = array.astype(np.float64)
     if array.ndim < 2:
         return array.reshape(1, -1, 1)
-    if array.ndim == 2:
-        return (array if array.shape[0] >= array.shape[1] else array.T)[None]
-    if array.ndim == 3:
+    if array.ndim == 3 and layout == "channels" and array.shape[1] > 1:
         return array
-    raise UserError(f"{file}: {name!r}: expected at most 3 dimensions, got shape {array.shape}")
+    if array.shape[0] < array.shape[-1]:
+        array = array.swapaxes(0, -1)  # the longer axis is time
+    if array.ndim == 3:
+        return array.transpose(2, 0, 1)
+    return array[None] if layout == "channels" else array.T[..., None]
 
 
 def _cut(x: np.ndarray, steps: int) -> np.ndarray:
@@ -178,12 +193,12 @@ def _check(file: Path, x: np.ndarray, names: Sequence[str]) -> None:
             )
 
 
-def _period(signals: Signals, beside: str) -> float:
+def _period(signals: Signals, beside: str, layout: Layout) -> float:
     """Return the sampling time that a file states beside its inputs, or 1."""
     for name in signals.known(_PERIODS, "dt", beside):
-        return float(_laid_out(signals.file, name, signals.take(name)).flat[0])
+        return float(_laid_out(signals.file, name, signals.take(name), layout).flat[0])
     for name in signals.known(_TIMES, "dt", beside):
-        times = _laid_out(signals.file, name, signals.take(name))
+        times = _laid_out(signals.file, name, signals.take(name), layout)
         if times.shape[1] > 1:
             return float(np.median(np.diff(times, axis=1)))
     return 1.0
