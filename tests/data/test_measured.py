@@ -117,6 +117,53 @@ def test_experiments_that_cannot_be_read(tmp_path):
         import_measured(tmp_path / "a.mat", tmp_path / "a")
 
 
+def test_pieces_at_rest_are_left_out(tmp_path, capsys):
+    u = U[:, 0].copy()
+    u[:150] = 0
+    np.savez(tmp_path / "a.npz", u=u, y=Y)
+    dataset = import_measured(tmp_path / "a.npz", tmp_path / "a", steps=50)
+    np.testing.assert_allclose(stored(dataset)[0].ravel(), u[150:], rtol=1e-6)
+    said = capsys.readouterr().err
+    assert "a.npz: left out 3 of 6 pieces of 50 steps" in said and said.count("\n") == 1
+    assert "without 3 of 6 pieces" in dataset.schema.generator["source"]
+    np.savez(tmp_path / "a.npz", u=0 * u, y=Y)
+    with pytest.raises(UserError, match="'u' is constant over sequence 0"):
+        import_measured(tmp_path / "a.npz", tmp_path / "b", steps=50)
+
+
+TIMES = 0.1 * np.arange(300)
+GAP = np.where(np.arange(300) > 7, TIMES + 0.2, TIMES)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"Ts": 0.0}, "a.npz: 'Ts': expected a positive sampling time, got 0"),
+        ({"Ts": "fast"}, "a.npz: 'Ts': expected numbers"),
+        ({"t": GAP}, "a.npz: 't': expected even steps, most are 0.1, got 0.3 after row 8"),
+        ({"time": TIMES[::-1]}, "a.npz: 'time': expected even steps, most are -0.1, got -0.1 after row 1"),
+    ],
+)
+def test_what_is_no_sampling_time(tmp_path, arrays, message):
+    np.savez(tmp_path / "a.npz", u=U, y=Y, **arrays)
+    with pytest.raises(UserError, match=message):
+        import_measured(tmp_path / "a.npz", tmp_path / "a")
+    assert import_measured(tmp_path / "a.npz", tmp_path / "a", dt=0.5).schema.dt == 0.5
+
+
+def test_a_gap_in_a_table_is_at_the_row_that_an_editor_shows(tmp_path):
+    lines = ["t;u;y", "s;V;m", *(f"{t:.1f};{u:.3f};{y:.3f}" for t, u, y in zip(GAP, U[:, 0], Y[:, 0], strict=True))]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    with pytest.raises(UserError, match="got 0.3 after row 10"):
+        import_measured(tmp_path / "a.csv", tmp_path / "a")
+
+
+def test_the_sampling_time_beside_the_inputs(tmp_path):
+    both = {"est": {"u": U, "y": Y, "Ts": 0.2}, "val": {"u": U, "y": Y, "Ts": 0.3}}
+    scipy.io.savemat(tmp_path / "a.mat", both)
+    assert import_measured(tmp_path / "a.mat", tmp_path / "a", inputs=("val.u",)).schema.dt == 0.3
+
+
 def broken(**changes):
     return {"u": U.copy(), "y": Y.copy()} | changes
 

@@ -4,6 +4,7 @@ What these files hold is named ``u`` and ``y`` and lies in several ways; everyth
 [sequences, steps, channels].
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -49,9 +50,10 @@ def import_measured(
         outputs: Names of the output arrays or columns; default ``y`` and the like.
         layout: What the columns of arrays are. "experiments": those of one channel, [steps, experiments] or [experiments,
             steps], or in three dimensions [steps, channels, experiments]; the longer outer axis is time.
-        steps: Cut each record into sequences of so many steps; what is left over is dropped. ``None``: whole records.
+        steps: Cut each record into sequences of so many steps; what is left over is dropped, and pieces in which a signal is
+            constant, if not all are such. ``None``: whole records.
         most: Cut only records that are longer than this, into sequences of so many steps.
-        dt: Sampling time; default: what the file says (``Ts``, or the column or array ``t``), else 1.
+        dt: Sampling time; default: what the file says (``Ts``, or the column or array ``t`` of even steps), else 1.
         split: Where the sequences go; default ``test``.
         force: Replace an existing dataset.
 
@@ -80,14 +82,23 @@ def import_measured(
         if steps > u.shape[1]:
             raise UserError(f"steps: expected at most the {u.shape[1]} steps of {file}, got {steps}")
         u, y = (_cut(x, steps) for x in (u, y))
-    for x, names in ((u, u_names), (y, y_names)):
-        _check(file, x, names)
+    _check_finite(file, u, u_names)
+    _check_finite(file, y, y_names)
+    source = f"import of {file.name}"
+    resting = np.concatenate([_still(u), _still(y)], axis=1).max(axis=1)
+    if steps is not None and 0 < resting.sum() < len(u):
+        u, y = u[~resting], y[~resting]
+        left_out = f"{resting.sum()} of {len(resting)} pieces of {steps} steps, in which a signal is constant"
+        print(f"{file}: left out {left_out}", file=sys.stderr, flush=True)
+        source += f", without {left_out}"
+    _check_moving(file, u, u_names)
+    _check_moving(file, y, y_names)
     write_arrays(
         out,
         {split: {"action": u, "observation": y}},
         dt=_period(signals, u_wanted[0], layout) if dt is None else dt,
         names={"action": u_names, "observation": y_names},
-        source=f"import of {file.name}",
+        source=source,
         force=force,
     )
     return Dataset(out)
@@ -181,24 +192,49 @@ def _cut(x: np.ndarray, steps: int) -> np.ndarray:
     return x[:, : pieces * steps].reshape(len(x) * pieces, steps, x.shape[2])
 
 
-def _check(file: Path, x: np.ndarray, names: Sequence[str]) -> None:
+def _still(x: np.ndarray) -> np.ndarray:
+    """Return which channels of which sequences are constant."""
+    return np.ptp(x, axis=1) == 0
+
+
+def _check_finite(file: Path, x: np.ndarray, names: Sequence[str]) -> None:
     for k, name in enumerate(names):
-        channel = x[:, :, k]
-        if not np.isfinite(channel).all():
-            sequence, step = np.argwhere(~np.isfinite(channel))[0]
+        if len(bad := np.argwhere(~np.isfinite(x[:, :, k]))):
+            sequence, step = bad[0]
             raise UserError(f"{file}: {name!r} holds NaN or infinity, first at step {step} of sequence {sequence}")
-        if (still := np.ptp(channel, axis=1) == 0).any():
+
+
+def _check_moving(file: Path, x: np.ndarray, names: Sequence[str]) -> None:
+    for name, still in zip(names, _still(x).T, strict=True):
+        if still.any():
             raise UserError(
                 f"{file}: {name!r} is constant over sequence {int(still.argmax())}, so that nothing can be identified"
             )
 
 
 def _period(signals: Signals, beside: str, layout: Layout) -> float:
-    """Return the sampling time that a file states beside its inputs, or 1."""
+    """Return the sampling time that a file states beside its inputs, or 1.
+
+    Raises:
+        UserError: It is no positive number, or the times are not evenly spaced.
+    """
+    file = signals.file
     for name in signals.known(_PERIODS, "dt", beside):
-        return float(_laid_out(signals.file, name, signals.take(name), layout).flat[0])
+        period = float(_laid_out(file, name, signals.take(name), layout).flat[0])
+        if not 0 < period < float("inf"):
+            raise UserError(f"{file}: {name!r}: expected a positive sampling time, got {period:g}; dt replaces it")
+        return period
     for name in signals.known(_TIMES, "dt", beside):
-        times = _laid_out(signals.file, name, signals.take(name), layout)
+        times = _laid_out(file, name, signals.take(name), layout)
+        _check_finite(file, times[..., :1], (name,))
         if times.shape[1] > 1:
-            return float(np.median(np.diff(times, axis=1)))
+            jumps = np.diff(times[..., 0], axis=1)
+            usual = float(np.median(jumps))
+            if len(uneven := np.argwhere((jumps <= 0) | (jumps > 1.5 * usual))):
+                sequence, k = uneven[0]
+                raise UserError(
+                    f"{file}: {name!r}: expected even steps, most are {usual:g}, got {jumps[sequence, k]:g} after row "
+                    f"{signals.rows[k] if signals.rows else k + 1}; dt takes the rows as evenly spaced"
+                )
+            return usual
     return 1.0
