@@ -117,8 +117,8 @@ def test_a_model_of_another_size_cannot_start_there(tmp_path):
 
 def test_a_users_file(simulator, tmp_path, capsys):
     u, y = signals(1100)
-    scipy.io.savemat(tmp_path / "mine.mat", {"u": u, "y": y, "Ts": 0.1})
-    assert main(["evaluate", str(simulator), "--task", "identify", "--data", str(tmp_path / "mine.mat")]) == 0
+    scipy.io.savemat("mine.mat", {"u": u, "y": y, "Ts": 0.1})
+    assert main(["evaluate", "--task", "identify", str(simulator), "--data", "mine.mat"]) == 0
     out, _ = printed(capsys)
     assert all(word in out for word in ("arx", "subspace", "model", "rmse"))
     assert os.path.exists(simulator / "results" / "identify-mine.json")

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tyro
 
@@ -14,6 +14,25 @@ from dynarium.errors import UserError
 
 if TYPE_CHECKING:
     from dynarium.data import Dataset
+
+
+TaskName = Literal[
+    "bounces",
+    "impute",
+    "generate",
+    "elbo",
+    "forecast",
+    "forecast-observations",
+    "forecast-video",
+    "geometry",
+    "identify",
+    "plan",
+    "probe",
+    "probe-rollout",
+    "segment",
+    "select-modes",
+    "surprise",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,26 +45,7 @@ class Options:
 
     run: Annotated[Path, tyro.conf.Positional]
     """Directory of the run."""
-    task: tuple[
-        Literal[
-            "bounces",
-            "impute",
-            "generate",
-            "elbo",
-            "forecast",
-            "forecast-observations",
-            "forecast-video",
-            "geometry",
-            "identify",
-            "plan",
-            "probe",
-            "probe-rollout",
-            "segment",
-            "select-modes",
-            "surprise",
-        ],
-        ...,
-    ] = ()
+    task: tuple[TaskName, ...] = ()
     """Questions to ask; default: those of the recipe."""
     data: Path | None = None
     """Another dataset with frames of the same shape, e.g. an imported one; or a .mat, .csv or .npz file with inputs u and
@@ -61,6 +61,7 @@ class Options:
 
 def evaluate(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium evaluate``."""
+    arguments = _run_first(arguments)
     options, dotted = parse(Options, arguments, prog, allow_unknown=True)
     if any(word.startswith("--") and "." not in word.partition("=")[0] for word in dotted):
         parse(Options, arguments, prog)  # says what is wrong
@@ -108,6 +109,22 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
         print(f"written: {file}")
     if refused:
         raise UserError("; ".join(refused))
+
+
+def _run_first(arguments: Sequence[str]) -> list[str]:
+    """Return the words with RUN in front where it follows the names of --task, which would take it for one of them."""
+    words, owner, owned, run = list(arguments), "", 0, 0
+    for k, word in enumerate(words):
+        if word.startswith("--"):
+            owner, _, value = word.partition("=")
+            owned = int(bool(value))
+            continue
+        owned += 1
+        if owner == "--task" and owned > 1 and not run and word not in get_args(TaskName):
+            run = k
+        elif not owner or (owner != "--task" and "." not in owner and owned > 1):
+            return words  # RUN stands elsewhere
+    return [words[run], *words[:run], *words[run + 1 :]] if run else words
 
 
 def _dataset(path: Path, model: Any) -> "Dataset":
