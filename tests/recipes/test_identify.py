@@ -1,5 +1,6 @@
 """Recipes of identification: the published sizes, warm starts, and questions about a user's own file."""
 
+import json
 import os
 from dataclasses import replace
 
@@ -121,8 +122,8 @@ def test_a_users_file(simulator, tmp_path, capsys):
     assert main(["evaluate", "--task", "identify", str(simulator), "--data", "mine.mat"]) == 0
     out, _ = printed(capsys)
     assert all(word in out for word in ("arx", "subspace", "model", "rmse"))
-    assert os.path.exists(simulator / "results" / "identify-mine.json")
-    assert not os.path.exists(simulator / "results" / "identify-noise-mine.json")
+    assert os.path.exists(simulator / "results" / "identify-on-mine.json")
+    assert not os.path.exists(simulator / "results" / "identify-noise-on-mine.json")
     # Shorter records than the model was trained with: the same share of them is context.
     np.savez(tmp_path / "short.npz", u=u[:250], y=y[:250])
     assert main(["evaluate", str(simulator), "--task", "identify", "--data", str(tmp_path / "short.npz")]) == 0
@@ -138,12 +139,13 @@ def test_a_users_file(simulator, tmp_path, capsys):
             [],
             "'y' holds NaN or infinity, first at step 7",
         ),
-        (lambda u, y: (np.concatenate([u, u], 1), y), [], "action: 1 channels wanted, got 2"),
+        (lambda u, y: (np.concatenate([u, u], 1), y), [], "--data: expected 1 inputs, got 2 (u1, u2) in"),
         (
             lambda u, y: (u, y),
             ["--identify.context", "450", "--identify.horizon", "50"],
             "context: at most the model's 400 steps wanted, got 450",
         ),
+        (lambda u, y: (u, np.concatenate([y, y], 1)), [], "--data: expected 1 outputs, got 2 (y1, y2) in"),
         (lambda u, y: (u, y), ["--identify.context", "600"], "expected a context of at least 2"),
     ],
 )
@@ -153,4 +155,20 @@ def test_bad_files_are_one_line(simulator, tmp_path, capsys, change, words, mess
     capsys.readouterr()
     assert main(["evaluate", str(simulator), "--task", "identify", "--data", str(tmp_path / "bad.mat"), *words]) == 2
     _, err = printed(capsys)
-    assert message in err and err.count("\n") == 1
+    assert message in err and err.count("\n") == 1 and "dynarium-" not in err, "no folder that the user has not made"
+
+
+def test_files_of_experiments_and_missing_ones(simulator, tmp_path, capsys):
+    u, y = signals(600)
+    np.savez("six.npz", u=u.reshape(100, 6), y=y.reshape(100, 6))
+    words = ["evaluate", str(simulator), "--task", "identify", "--data"]
+    assert main([*words, "six.npz", "--layout", "experiments", "--identify.baselines", "arx"]) == 0
+    rows = json.loads((simulator / "results" / "identify-on-six.json").read_text())["rows"]
+    assert {row["n"] for row in rows} == {6}
+    for file, more, message in (
+        ("nix.mat", [], "--data: nix.mat: no such file"),
+        (".", ["--layout", "experiments"], "--layout: is of a file of inputs and outputs, and . is a directory"),
+    ):
+        capsys.readouterr()
+        assert main([*words, file, *more]) == 2
+        assert printed(capsys)[1] == f"dynarium: error: {message}\n"

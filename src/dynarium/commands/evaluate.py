@@ -51,6 +51,8 @@ class Options:
     """Another dataset with frames of the same shape, e.g. an imported one; or a .mat, .csv or .npz file with inputs u and
     outputs y, which is imported for the occasion, cut into pieces as long as the model reads. The recipe's questions with a
     label of their own, about its own data, are then left out."""
+    layout: Literal["channels", "experiments"] = "channels"
+    """What the columns of such a file's arrays [steps, columns] are; experiments: one channel each."""
     split: Literal["train", "val", "test"] | None = None
     """Split to ask about; default: the task's own (test)."""
     sequences: int | None = None
@@ -73,33 +75,33 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
     from dynarium.tasks import TASKS
 
     run = load_run(options.run, options.checkpoint)
-    own = run.experiment.tasks
+    own, given = run.experiment.tasks, None
+    if options.data is not None:
+        given = _dataset(options.data, run.experiment.model, options.layout)
+        own = [task for task in own if not getattr(task, "label", "")]
+    elif options.layout != "channels":
+        raise UserError("--layout: is of a file of inputs and outputs (--data)")
     wanted = [[task for task in own if type(task) is TASKS[name]] or [TASKS[name]()] for name in options.task]
     tasks = [task for found in wanted for task in found] or list(own)
     tasks = _changed(tasks, dotted, prog) if dotted else tasks
     changes = {k: v for k, v in (("split", options.split), ("sequences", options.sequences)) if v is not None}
-    dataset = run.dataset if options.data is None else _dataset(options.data, run.experiment.model)
-    if options.data is not None:
-        tasks = [task for task in tasks if not getattr(task, "label", "")]
-    frame: tuple[int, ...] | None = getattr(run.experiment.model, "frame", None)
-    if frame is not None and dataset.shapes.get("video", frame)[-3:] != frame:
-        raise UserError(f"--data: expected frames {frame}, got {dataset.shapes['video'][-3:]} in {dataset.directory}")
-    control: int | None = getattr(run.experiment.model, "control", None)
-    given = dataset.shapes.get("action", (0,))[-1]
-    if control is not None and given != control:
-        raise UserError(f"--data: expected actions of {control} numbers, got {given} in {dataset.directory}")
+    dataset = run.dataset if given is None else given
+    place = str(
+        options.data or dataset.directory
+    )  # what is imported for the occasion lies in a folder that nobody knows
+    _check_shapes(dataset, run.experiment.model, place)
     refused: list[str] = []
     for task in tasks:
         asked = replace(task, **changes)
         try:
             result = asked.run(run.model, dataset)
         except UserError as error:  # the other questions may still make sense
-            refused.append(str(error))
+            refused.append(str(error).replace(str(dataset.directory), place))
             continue
-        name = asked.name if options.data is None else f"{asked.name}-{dataset.directory.name}"
+        name = asked.name if given is None else f"{asked.name}-on-{given.directory.resolve().name}"
         file = run.files.write_result(
             result,
-            dataset=str(options.data or dataset.directory),
+            dataset=place,
             split=asked.split,
             checkpoint=options.checkpoint,
             name=name,
@@ -127,19 +129,44 @@ def _run_first(arguments: Sequence[str]) -> list[str]:
     return [words[run], *words[:run], *words[run + 1 :]] if run else words
 
 
-def _dataset(path: Path, model: Any) -> "Dataset":
+def _dataset(path: Path, model: Any, layout: Literal["channels", "experiments"]) -> "Dataset":
     """Return the dataset of a directory, or of a file of inputs and outputs, imported into a folder that goes at exit."""
     from dynarium.data import Dataset, import_measured
 
+    if not path.exists():
+        raise UserError(f"--data: {path}: no such file")
     if not path.is_file():
+        if layout != "channels":
+            raise UserError(f"--layout: is of a file of inputs and outputs, and {path} is a directory")
         return Dataset(path)
     folder = tempfile.TemporaryDirectory(prefix="dynarium-")
     atexit.register(folder.cleanup)
+    return import_measured(path, Path(folder.name) / path.stem, layout=layout, most=_steps_read(model))
+
+
+def _steps_read(model: Any) -> int | None:
+    """Return how many steps a model that identifies systems reads at a time."""
+    if not hasattr(model, "inputs"):
+        return None
     context, horizon = getattr(model, "context", None), getattr(model, "horizon", None)
-    most = getattr(model, "steps", None)
-    if isinstance(context, int) and isinstance(horizon, int):
-        most = context + horizon
-    return import_measured(path, Path(folder.name) / path.stem, most=most)
+    return getattr(model, "steps", None) if context is None or horizon is None else context + horizon
+
+
+def _check_shapes(dataset: "Dataset", model: Any, place: str) -> None:
+    """Raise a UserError unless frames, actions and signals are those of the model."""
+    shapes = dataset.shapes
+    frame: tuple[int, ...] | None = getattr(model, "frame", None)
+    if frame is not None and shapes.get("video", frame)[-3:] != frame:
+        raise UserError(f"--data: expected frames {frame}, got {shapes['video'][-3:]} in {place}")
+    control: int | None = getattr(model, "control", None)
+    given = shapes.get("action", (0,))[-1]
+    if control is not None and given != control:
+        raise UserError(f"--data: expected actions of {control} numbers, got {given} in {place}")
+    for field, signals in (("action", "inputs"), ("observation", "outputs")):
+        wanted: int | None = getattr(model, signals, None)
+        if wanted is not None and field in shapes and shapes[field][-1] != wanted:
+            names = ", ".join(dataset.schema.fields[field].names) or field
+            raise UserError(f"--data: expected {wanted} {signals}, got {shapes[field][-1]} ({names}) in {place}")
 
 
 def _changed(tasks: Sequence[Any], dotted: Sequence[str], prog: str) -> list[Any]:
