@@ -129,6 +129,16 @@ def test_a_users_file(simulator, tmp_path, capsys):
     assert main(["evaluate", str(simulator), "--task", "identify", "--data", str(tmp_path / "short.npz")]) == 0
 
 
+def test_options_are_of_the_question_without_a_label(simulator):
+    results = simulator / "results"
+    before = {file: file.stat().st_mtime_ns for file in results.glob("identify-*.json")} if results.exists() else {}
+    words = ["--identify.noise", "0", "0.1", "--identify.baselines", "arx"]
+    assert main(["evaluate", str(simulator), *words]) == 0
+    assert {file: file.stat().st_mtime_ns for file in results.glob("identify-*.json")} == before
+    rows = json.loads((results / "identify.json").read_text())["rows"]
+    assert {row["condition"]["noise"] for row in rows} == {0.0, 0.1}
+
+
 @pytest.mark.parametrize(
     ("change", "words", "message"),
     [

@@ -40,7 +40,7 @@ class Options:
     """Ask a trained model the questions of its recipe, or others, about its own data or another dataset.
 
     Prints the tables, trivial rows beside the model, and writes RUN/results/TASK.json and .npz. Dotted options change a
-    question, e.g. --impute.hidden noise or --forecast.samples 8.
+    question, e.g. --impute.hidden noise or --forecast.samples 8; those of its kind that have a label are then not asked.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -78,7 +78,7 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
     own, given = run.experiment.tasks, None
     if options.data is not None:
         given = _dataset(options.data, run.experiment.model, options.layout)
-        own = [task for task in own if not getattr(task, "label", "")]
+        own = [task for task in own if not _is_labelled(task)]
     elif options.layout != "channels":
         raise UserError("--layout: is of a file of inputs and outputs (--data)")
     wanted = [[task for task in own if type(task) is TASKS[name]] or [TASKS[name]()] for name in options.task]
@@ -169,12 +169,26 @@ def _check_shapes(dataset: "Dataset", model: Any, place: str) -> None:
             raise UserError(f"--data: expected {wanted} {signals}, got {shapes[field][-1]} ({names}) in {place}")
 
 
+def _is_labelled(task: Any) -> bool:
+    """Return whether a question has a label, which tells it from others of its kind."""
+    return bool(getattr(task, "label", ""))
+
+
 def _changed(tasks: Sequence[Any], dotted: Sequence[str], prog: str) -> list[Any]:
-    """Return the tasks with the options ``--TASK.OPTION`` of the command line; each holds for all tasks of that kind."""
+    """Return the tasks with the options ``--TASK.OPTION`` of the command line; each holds for all tasks of that kind.
+
+    Those with a label of their own are left out where another of that kind has none: their labels would no longer be true.
+    """
     from dynarium import config
     from dynarium.tasks import TASKS
 
-    names = [TASKS.name_of(type(task)).replace("-", "_") for task in tasks]
+    def kind(task: Any) -> str:
+        return TASKS.name_of(type(task)).replace("-", "_")
+
+    addressed = {word.strip("-").partition(".")[0].replace("-", "_") for word in dotted if word.startswith("--")}
+    addressed &= {kind(task) for task in tasks if not _is_labelled(task)}
+    tasks = [task for task in tasks if not (_is_labelled(task) and kind(task) in addressed)]
+    names = [kind(task) for task in tasks]
     first = dict(zip(reversed(names), reversed(tasks), strict=True))
     questions = make_dataclass("Questions", [(name, type(task)) for name, task in first.items()], kw_only=True)
     # The parser takes one task of a kind at a time.
