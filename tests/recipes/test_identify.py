@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +130,22 @@ def test_a_users_file(simulator, tmp_path, capsys):
     assert main(["evaluate", str(simulator), "--task", "identify", "--data", str(tmp_path / "short.npz")]) == 0
 
 
+def test_of_files_shorter_than_the_context_the_same_share_is_context(tmp_path, capsys):
+    run = str(train(tiny("one-step"), runs=tmp_path, quiet=True).directory)  # 10 steps of 20 are context
+    for steps in (8, 12, 2, 1100):
+        u, y = signals(steps)
+        np.savez(f"of-{steps}.npz", u=u, y=y)
+    for steps, context in ((8, 4), (12, 10)):
+        assert main(["evaluate", run, "--data", f"of-{steps}.npz"]) == 0
+        rows = json.loads((Path(run) / "results" / f"identify-on-of-{steps}.json").read_text())["rows"]
+        assert {row["condition"]["context"] for row in rows} == {context}
+    for words in (["of-2.npz"], ["of-8.npz", "--identify.context", "12"], ["of-1100.npz", "--identify.context", "20"]):
+        capsys.readouterr()
+        assert main(["evaluate", run, "--data", *words]) == 2
+        error = printed(capsys)[1]
+        assert words[0] in error and "horizon -" not in error and error.count("\n") == 1
+
+
 def test_options_are_of_the_question_without_a_label(simulator):
     results = simulator / "results"
     before = {file: file.stat().st_mtime_ns for file in results.glob("identify-*.json")} if results.exists() else {}
@@ -149,14 +166,18 @@ def test_options_are_of_the_question_without_a_label(simulator):
             [],
             "'y' holds NaN or infinity, first at step 7",
         ),
-        (lambda u, y: (np.concatenate([u, u], 1), y), [], "--data: expected 1 inputs, got 2 (u1, u2) in"),
+        (lambda u, y: (np.concatenate([u, u], 1), y), [], "--data: expected inputs of 1 channels, got 2 (u1, u2) in"),
         (
             lambda u, y: (u, y),
             ["--identify.context", "450", "--identify.horizon", "50"],
             "context: at most the model's 400 steps wanted, got 450",
         ),
-        (lambda u, y: (u, np.concatenate([y, y], 1)), [], "--data: expected 1 outputs, got 2 (y1, y2) in"),
-        (lambda u, y: (u, y), ["--identify.context", "600"], "expected a context of at least 2"),
+        (lambda u, y: (u, np.concatenate([y, y], 1)), [], "--data: expected outputs of 1 channels, got 2 (y1, y2) in"),
+        (
+            lambda u, y: (u, y),
+            ["--identify.context", "600"],
+            "--identify.context: expected fewer than the 500 steps of",
+        ),
     ],
 )
 def test_bad_files_are_one_line(simulator, tmp_path, capsys, change, words, message):

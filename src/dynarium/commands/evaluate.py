@@ -78,7 +78,7 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
     own, given = run.experiment.tasks, None
     if options.data is not None:
         given = _dataset(options.data, run.experiment.model, options.layout)
-        own = [task for task in own if not _is_labelled(task)]
+        own = [_shortened(task, given.steps, run.experiment.model) for task in own if not _is_labelled(task)]
     elif options.layout != "channels":
         raise UserError("--layout: is of a file of inputs and outputs (--data)")
     wanted = [[task for task in own if type(task) is TASKS[name]] or [TASKS[name]()] for name in options.task]
@@ -86,14 +86,14 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
     tasks = _changed(tasks, dotted, prog) if dotted else tasks
     changes = {k: v for k, v in (("split", options.split), ("sequences", options.sequences)) if v is not None}
     dataset = run.dataset if given is None else given
-    place = str(
-        options.data or dataset.directory
-    )  # what is imported for the occasion lies in a folder that nobody knows
+    # What is imported for the occasion lies in a folder that the user has not made.
+    place = str(options.data or dataset.directory)
     _check_shapes(dataset, run.experiment.model, place)
     refused: list[str] = []
     for task in tasks:
         asked = replace(task, **changes)
         try:
+            _check_context(asked, dataset.steps, place)
             result = asked.run(run.model, dataset)
         except UserError as error:  # the other questions may still make sense
             refused.append(str(error).replace(str(dataset.directory), place))
@@ -166,7 +166,26 @@ def _check_shapes(dataset: "Dataset", model: Any, place: str) -> None:
         wanted: int | None = getattr(model, signals, None)
         if wanted is not None and field in shapes and shapes[field][-1] != wanted:
             names = ", ".join(dataset.schema.fields[field].names) or field
-            raise UserError(f"--data: expected {wanted} {signals}, got {shapes[field][-1]} ({names}) in {place}")
+            given = shapes[field][-1]
+            raise UserError(f"--data: expected {signals} of {wanted} channels, got {given} ({names}) in {place}")
+
+
+def _shortened(task: Any, steps: int, model: Any) -> Any:
+    """Return a question; of sequences shorter than its context the same share is context as of what the model reads."""
+    from dynarium.tasks.identify import Identify
+
+    reads = _steps_read(model)
+    if not isinstance(task, Identify) or task.context is None or reads is None or steps > task.context:
+        return task
+    return replace(task, context=round(task.context / reads * steps))
+
+
+def _check_context(task: Any, steps: int, place: str) -> None:
+    """Raise a UserError if a context to identify from leaves nothing to predict."""
+    from dynarium.tasks.identify import Identify
+
+    if isinstance(task, Identify) and task.context is not None and task.context >= steps:
+        raise UserError(f"--identify.context: expected fewer than the {steps} steps of {place}, got {task.context}")
 
 
 def _is_labelled(task: Any) -> bool:
