@@ -73,6 +73,7 @@ REQUIRED = {
     "data verify": "somewhere",
     "data import": "some.npz --out elsewhere",
     "data export": "somewhere --out elsewhere",
+    "import": "model.pth",
     "evaluate": "runs/some",
     "report": "runs/some",
 }

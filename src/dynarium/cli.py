@@ -18,6 +18,7 @@ COMMANDS = {
     "data import": ("dynarium.commands.data:import_", "turn a foreign file into a dataset"),
     "data export": ("dynarium.commands.data:export", "write a dataset in another layout"),
     "train": ("dynarium.commands.train:train", "train a recipe or a model, or resume a run"),
+    "import": ("dynarium.commands.imports:import_", "turn a checkpoint of the original SVG into a run"),
     "evaluate": ("dynarium.commands.evaluate:evaluate", "ask a trained model questions"),
     "reproduce": ("dynarium.commands.reproduce:reproduce", "run a paper's experiment, its numbers beside ours"),
     "report": ("dynarium.commands.report:report", "one self-contained HTML page of a run"),

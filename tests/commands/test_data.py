@@ -64,6 +64,15 @@ def test_show():
     assert main(["data", "show", "box", "--first", "20"]) == 2
 
 
+def test_show_four_channels():
+    digits = ["--train", "3", "--val", "0", "--test", "0", "--steps", "4", "--world.channels", "4"]
+    assert main(["data", "make", "moving-digits", "--out", "digits", *digits]) == 0
+    assert Dataset("digits").shapes["video"] == (4, 4, 64, 64)
+    assert main(["data", "show", "digits"]) == 0
+    with Image.open("digits/train.gif") as film:
+        assert film.n_frames == 4
+
+
 def test_show_nothing(capsys):
     assert main(["data", "show", "box", "--sequences", "0"]) == 2
     assert "--sequences: expected at least 1, got 0" in capsys.readouterr().err

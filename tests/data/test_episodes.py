@@ -168,6 +168,19 @@ def test_no_shots_are_plain_batches(dataset):
     assert all(batch.context is None for batch in some)
 
 
+@pytest.mark.parametrize(
+    ("n", "batch_size", "sizes"),
+    [(33, 16, [16, 17]), (17, 16, [17]), (34, 16, [16, 16, 2]), (3, 2, [3]), (3, 1, [1, 1, 1]), (1, 16, [1])],
+)
+def test_no_query_is_asked_alone_if_it_can_be_helped(dataset, n, batch_size, sizes):
+    for shots in (0, 2):
+        batches = few(dataset, shots=shots, sequences=n, batch_size=batch_size)
+        assert [len(batch) for batch in batches] == sizes
+        assert len({i for batch in batches for i in sequences(batch)}) == n
+        if shots:
+            assert all(len(batch.context) == 2 * len(set(batch.episode.tolist())) for batch in batches)
+
+
 def test_what_cannot_be(dataset, tmp_path):
     write_arrays(tmp_path / "d", {"train": {"state": np.zeros((9, 4, 1))}})
     plain = Dataset(tmp_path / "d")
@@ -190,5 +203,5 @@ def test_what_cannot_be(dataset, tmp_path):
         source(dataset, steps=7)
     with pytest.raises(UserError, match="expected at least 1 shot and 1 query, got 0 and 8"):
         EpisodeConfig(shots=0)
-    with pytest.raises(UserError, match="few shots: expected shots >= 0"):
+    with pytest.raises(UserError, match="shots: expected at least 0, got -1"):
         few(dataset, shots=-1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dynarium.cli import main
 from dynarium.data import Dataset, export_dataset, import_file, write_arrays
 from dynarium.errors import UserError
 
@@ -62,6 +63,59 @@ def test_export_and_back(tmp_path, layout):
         assert np.array_equal(a["state"], b["state"])
     with pytest.raises(UserError, match="exists already"):
         export_dataset(tmp_path / "d", tmp_path / "out", layout)
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted"),
+    [
+        ((7, 8, 8), (1, 7, 1, 8, 8)),
+        ((3, 8, 8), (1, 3, 1, 8, 8)),
+        ((7, 8, 8, 3), (1, 7, 3, 8, 8)),
+        ((7, 8, 8, 1), (1, 7, 1, 8, 8)),
+        ((7, 8, 8, 4), (1, 7, 4, 8, 8)),
+        ((7, 3, 8, 8), (1, 7, 3, 8, 8)),
+        ((7, 1, 8, 8), (1, 7, 1, 8, 8)),
+        ((7, 4, 8, 8), (7, 4, 1, 8, 8)),
+        ((7, 6, 8, 8), (7, 6, 1, 8, 8)),
+        ((7, 3, 1, 8, 8), (7, 3, 1, 8, 8)),
+        ((7, 3, 8, 8, 3), (7, 3, 3, 8, 8)),
+    ],
+)
+def test_a_single_npy_is_one_video_or_sequences(tmp_path, shape, wanted):
+    array = RANDOM.integers(0, 256, shape, np.uint8)
+    np.save(tmp_path / "film.npy", array)
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "test.npy", array)
+    for name, options in (("film.npy", {"split": "test"}), ("in", {})):
+        dataset = import_file(tmp_path / name, tmp_path / f"{name}-out", **options)
+        video = dataset.read("test", range(wanted[0]))["video"]
+        assert video.shape == wanted
+        last = len(shape) > 3 and shape[-1] <= 4
+        assert np.array_equal((np.moveaxis(video, 2, -1) if last else video).ravel(), array.ravel())
+
+
+def test_words_are_no_field(tmp_path):
+    np.savez(tmp_path / "a.npz", images=FRAMES, actions=["left"] * 20, label=["a"] * 20)
+    assert import_file(tmp_path / "a.npz", tmp_path / "out", split="test").shapes.keys() == {"video"}
+    np.savez(tmp_path / "b.npz", images=["a"] * 20)
+    with pytest.raises(UserError, match=r"expected an array of numbers named like video.*; it holds \['images'\]"):
+        import_file(tmp_path / "b.npz", tmp_path / "other")
+
+
+def test_truncated_archives_are_damaged(tmp_path, capsys):
+    file = tmp_path / "a.npz"
+    np.savez_compressed(file, images=FRAMES, state=STATE)
+    whole = file.read_bytes()
+    holed = whole[:200] + bytes(50) + whole[250:]
+    np.save(tmp_path / "b.npy", FRAMES)
+    single = (tmp_path / "b.npy").read_bytes()
+    (tmp_path / "b.npy").unlink()
+    for damaged in (b"", single, whole[:100], whole[: len(whole) // 2], whole[:-30], holed):
+        file.write_bytes(damaged)
+        assert main(["data", "import", str(file), "--out", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err
+        assert "a.npz: damaged or not a .npz file" in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_damaged_and_foreign_files(tmp_path):

@@ -34,6 +34,19 @@ def test_a_killed_job_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert verify(tmp_path / "out") == []
 
 
+def test_what_cannot_be_a_dataset_leaves_nothing_behind(tmp_path):
+    def read(split, start, stop):
+        if split == "val":
+            raise UserError("clip7: another size")
+        return {"video": VIDEO[start:stop]}
+
+    whole = Sequences(sizes={"train": 300, "val": 2}, read=read, files=[])
+    with pytest.raises(UserError, match="clip7"):
+        write_sequences(tmp_path / "out", whole, source="here")
+    assert list(tmp_path.iterdir()) == []
+    assert write_sequences(tmp_path / "out", replace(whole, sizes={"train": 300}), source="here").size("train") == 300
+
+
 def test_other_files_are_another_job(tmp_path):
     (tmp_path / "file").write_bytes(b"1")
 

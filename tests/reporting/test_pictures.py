@@ -53,7 +53,12 @@ def test_float_and_bytes_agree_and_nonsense_is_clipped() -> None:
     assert to_bytes(values)[0, 0, ..., 0].ravel().tolist() == [0, 255, 0, 255, 0, 128]
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 8, 8), (2, 3, 4, 8, 8), (0, 3, 1, 8, 8), ()])
+def test_of_four_channels_the_first_three_are_shown() -> None:
+    video = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 8, 8), np.uint8)
+    assert (to_bytes(video) == np.moveaxis(video[:, :, :3], 2, -1)).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 8, 8), (2, 3, 5, 8, 8), (0, 3, 1, 8, 8), ()])
 def test_other_shapes_are_refused_and_nothing_is_written(shape: tuple[int, ...], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="video: expected"):
         contact_sheet(np.zeros(shape), tmp_path / "a.png")

@@ -7,7 +7,7 @@ import pytest
 
 from dynarium.errors import UserError
 from dynarium.reporting.results_page import main, pooled, results_pages
-from dynarium.reporting.results_sections import short_names
+from dynarium.reporting.results_sections import protocols, short_names
 
 
 def record(seed: int, value: float, paper: bool = True) -> dict[str, Any]:
@@ -39,6 +39,14 @@ def write(folder: Path, *records: dict[str, Any]) -> None:
     folder.mkdir(parents=True)
     for one in records:
         (folder / f"seed-{one['seed']}.json").write_text(json.dumps(one))
+
+
+def test_how_numbers_were_made_is_said_once() -> None:
+    asked = {"context": 5, "metrics": {"ssim": {"window": "7x7"}}, "weights": {}}
+    said = protocols([{"protocol": {"forecast-video": asked}}, {"protocol": {"forecast-video": asked}}, {}])
+    assert said.count("context 5; metrics (ssim (window 7x7))") == 1 and "weights" not in said
+    assert "context 6" in protocols([{"protocol": {"forecast-video": asked | {"context": 6}}}])
+    assert protocols([{}]) == ""
 
 
 def test_page_of_two_recipes(tmp_path: Path) -> None:

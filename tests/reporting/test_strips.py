@@ -18,6 +18,7 @@ def test_truth_first_and_what_cannot_be_aligned_goes(ball: np.ndarray) -> None:
     given = {"sample-1": ball, "filter": ball, "truth": ball / 255, "short": ball[:, :3], "flat": ball[0, 0]}
     assert list(ordered(given)) == ["truth", "filter", "sample-1"]
     assert ordered({"flat": ball[0, 0]}) == {}
+    assert list(ordered({name: ball.repeat(4, axis=2) for name in ("filter", "truth")})) == ["truth", "filter"]
 
 
 def test_a_strip_shows_each_frame_and_marks_what_was_inferred(ball: np.ndarray) -> None:

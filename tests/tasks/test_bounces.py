@@ -38,7 +38,7 @@ class Prophet:
     def _these(self, batch):
         return batch.video[:, 0, 0, 0, 0].long()
 
-    def beliefs(self, batch):
+    def beliefs(self, batch, *, context=None):
         wide = self.bounce[self._these(batch)].roll(self.lag, 1)[:, 1:, None].float()
         nothing = torch.zeros(len(wide), STEPS - 1, Z)
         prior = torch.tensor([1.0, 2.0, 3.0]).log() * 2 * wide
@@ -95,7 +95,7 @@ def test_walls_foretell_the_bounces_of_digits(tmp_path):
     digits = Dataset(tmp_path / "digits")
 
     class Blind:
-        def beliefs(self, batch):
+        def beliefs(self, batch, *, context=None):
             g = torch.Generator().manual_seed(0)
             noise = torch.randn(len(batch), 19, 2, generator=g)
             return Beliefs(noise, noise, torch.zeros_like(noise), torch.randn(len(batch), 19, 2, generator=g))
@@ -111,7 +111,7 @@ def test_walls_foretell_the_bounces_of_digits(tmp_path):
 
 def test_a_model_without_latents_is_asked_for_its_forecast_only(dataset):
     model = Prophet(dataset)
-    model.beliefs = lambda batch: None
+    model.beliefs = lambda batch, context=None: None
     result = Bounces(window=2).run(model, dataset)
     assert {row.metric for row in result.rows} == {"mse"}
     assert set(result.examples) == {"bounce/offset", "bounce/mse"}

@@ -74,6 +74,8 @@ def test_each_metric_chooses_its_own_sample_and_only_by_its_average(dataset):
         assert rows["mean", f"{name}_mean", None].value == pytest.approx(float(values.mean()))
         wanted = float(values.mean((0, 2)).std() / 7**0.5)
         assert rows["mean", f"{name}_mean", None].standard_error == pytest.approx(wanted, rel=1e-4)
+        low, high = (rows["mean", f"{name}_mean_{end}", None].value for end in ("low", "high"))
+        assert (high - low, high + low) == pytest.approx((3.92 * wanted, 2 * float(values.mean())), rel=1e-4)
     assert rows["best-of-N", "mse_mean", None].value < rows["mean", "mse_mean", None].value
     assert rows["worst", "mse_mean", None].value > rows["mean", "mse_mean", None].value
     score, spread = crps(samples, truth)
@@ -110,7 +112,7 @@ def test_many_samples_are_drawn_in_parts_and_none_is_kept(dataset, monkeypatch):
 
 def test_a_model_that_knows_one_future_is_asked_for_one(dataset):
     model = Noisy(0.0)
-    result = ForecastVideo(context=CONTEXT, samples=50, batch_size=3).run(model, dataset)
+    result = ForecastVideo(context=CONTEXT, samples=50, batch_size=2).run(model, dataset)
     assert model.sizes == [50, 1, 1]
     rows = rows_of(result)
     assert {r.condition["samples"] for r in result.rows} == {1} == {result.protocol["samples"]}
@@ -190,8 +192,10 @@ class Warm(Noisy):
 
 def test_bad_questions_are_refused(dataset):
     assert TASKS["forecast-video"] is ForecastVideo
+    assert [ForecastVideo(horizon=steps).name for steps in (None, 20)] == ["forecast-video", "forecast-video-20"]
     for options, message in (
         ({"samples": 0}, "forecast-video.samples: expected at least 1, got 0"),
+        ({"horizon": 0}, "forecast-video.horizon: expected at least 1, got 0"),
         ({"temperature": -1.0}, "forecast-video.temperature: expected a number of at least 0"),
         ({"metrics": ()}, "forecast-video.metrics: expected at least one"),
     ):

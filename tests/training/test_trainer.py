@@ -87,16 +87,16 @@ class StopAt:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("ema", [None, 0.9])
-def test_resumed_equals_uninterrupted_to_the_bit(dataset, tmp_path, ema):
-    whole = fit(dataset, tmp_path / "whole", ema=ema)
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9}, {"optimizer": "rmsprop"}, {"optimizer": "sgd"}], ids=str)
+def test_resumed_equals_uninterrupted_to_the_bit(dataset, tmp_path, options):
+    whole = fit(dataset, tmp_path / "whole", **options)
     stopping = {"media_every": 1, "trackers": ("tensorboard",), "callbacks": (StopAt(13),)}
     with pytest.raises(KeyboardInterrupt):
-        fit(dataset, tmp_path / "cut", ema=ema, **stopping)
+        fit(dataset, tmp_path / "cut", **options, **stopping)
     cut = RunDirectory(tmp_path / "cut")
     assert json.loads((cut.checkpoints / "last" / "about.json").read_text())["step"] == 13
     cut.append({"step": 17, "split": "train", "loss": 1.0})  # as if it had gone on after its last checkpoint
-    fit(dataset, tmp_path / "cut", ema=ema, resume=True)
+    fit(dataset, tmp_path / "cut", **options, resume=True)
     environment = cut.read_environment()
     assert len(environment["resumed"]) == 1 and environment["resumed"][0]["precision"] == "float32"
     for name in ("best", "last"):
@@ -212,7 +212,7 @@ from dynarium.training import RunDirectory, Trainer, TrainingConfig, rank_and_wo
 rank, world = rank_and_world()
 torch.manual_seed(0)
 data = Dataset({data!r})
-Trainer(Tiny(noise=0), StoredSource(data, "train", batch_size=16, seed=1, rank=rank, world_size=world),
+Trainer(Tiny(noise=0, spread=1.0), StoredSource(data, "train", batch_size=16, seed=1, rank=rank, world_size=world),
     StoredSource(data, "val", batch_size=8, shuffle=False, drop_last=False),
     TrainingConfig(steps=12, batch_size=16, precision="float32",
         checkpoint_every=5, validate_every=6, log_every=1, trackers=()),
@@ -270,6 +270,29 @@ def test_options_of_adam_reach_the_optimiser():
     assert all(group["betas"] == (0.8, 0.95) and group["fused"] for group in optimiser.param_groups)
     with pytest.raises(UserError, match="training.betas"):
         TrainingConfig(**CONFIG | {"betas": (0.9, 1.0)})
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "sgd"])
+def test_steps_of_rmsprop_and_sgd_are_the_formula_written_out(name):
+    weight = torch.nn.Parameter(torch.tensor([[1.0, -2.0]], dtype=torch.float64))
+    model, lr, (momentum, decay) = torch.nn.Module(), 1e-2, (0.8, 0.95)
+    model.weight = weight
+    options = {"optimizer": name, "betas": (momentum, decay), "weight_decay": 0.1}
+    optimiser = optimizer_of(model, TrainingConfig(**CONFIG | options))
+    w, running = weight.detach().clone(), torch.zeros(1, 2, dtype=torch.float64)
+    for step in range(4):
+        optimiser.param_groups[0]["lr"] = lr
+        optimiser.zero_grad()
+        (weight**3).sum().backward()
+        optimiser.step()
+        g = 3 * w**2 + 0.1 * w
+        if name == "sgd":
+            running = momentum * running + g
+            w = w - lr * running
+        else:
+            running = decay * running + (1 - decay) * g**2
+            w = w - lr * g / (running.sqrt() + 1e-8)
+        torch.testing.assert_close(weight.detach(), w, msg=f"step {step}")
 
 
 def test_fused_steps_are_those_of_adam(dataset, tmp_path):

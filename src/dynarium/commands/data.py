@@ -187,7 +187,10 @@ def _shards(sizes: Sequence[int]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ShowOptions:
-    """Write a contact sheet (PNG) and an animation (GIF) of a few sequences; without frames, their curves (PNG)."""
+    """Write a contact sheet (PNG) and an animation (GIF) of a few sequences; without frames, their curves (PNG).
+
+    Of four channels the first three are shown as red, green and blue, the fourth is not; two are red and cyan.
+    """
 
     directory: Annotated[Path, tyro.conf.Positional]
     """Directory of the dataset."""
@@ -285,7 +288,8 @@ class ImportOptions:
     """Turn a foreign file into a dataset: .npz (images/state, image/state/label), .npy, .h5, or a folder of one a split.
 
     A folder of such folders (dataset_0, dataset_1, ... or grav_0, mixed_0, ...) becomes one dataset of several tasks. Videos
-    are folders of numbered frames, GIFs or .npy files, one for each video, or KTH; .tfrecords are read as BAIR's. A .mat, .csv
+    are folders of numbered frames, GIFs or .npy files, one for each video, or KTH; .tfrecords are read as BAIR's. A single
+    .npy is one video where it is [t, h, w], [t, h, w, c] or [t, 3, h, w], else [n, t, h, w] or [n, t, c, h, w]. A .mat, .csv
     or .npz file with inputs u and outputs y becomes one of sequences to identify, in the split test.
     """
 
@@ -306,7 +310,7 @@ class ImportOptions:
     size: int | None = None
     """Bring the frames of videos to so many pixels in height and width."""
     channels: Literal[1, 3] | None = None
-    """1 makes videos grey, 3 gives them three channels; default: as they are."""
+    """1 makes videos grey, 3 gives them three channels; default: as they are, with two or four, too."""
     dt: float | None = None
     """Time between steps; default: what the file says (Ts, or t), else 1."""
     inputs: tuple[str, ...] = ()

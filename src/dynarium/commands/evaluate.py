@@ -160,7 +160,8 @@ def _check_shapes(dataset: "Dataset", model: Any, place: str) -> None:
         raise UserError(f"--data: expected frames {frame}, got {shapes['video'][-3:]} in {place}")
     control: int | None = getattr(model, "control", None)
     given = shapes.get("action", (0,))[-1]
-    if control is not None and given != control:
+    blind = getattr(model, "actions", "") == "none"  # such a model is fed none, whatever the data have
+    if control is not None and given != control and not blind:
         raise UserError(f"--data: expected actions of {control} numbers, got {given} in {place}")
     for field, signals in (("action", "inputs"), ("observation", "outputs")):
         wanted: int | None = getattr(model, signals, None)

@@ -17,14 +17,17 @@ from dynarium.errors import UserError
 class Options:
     """Train a recipe once per seed, evaluate it, and print the paper's value | ours | the difference.
 
-    Where a paper printed nothing comparable, ours alone is printed. A seed whose results are in the results folder already
-    is not run again (--force runs it); an interrupted one goes on from its last checkpoint. Dotted options override the
-    recipe as in ``dynarium train``. A study (jepa-slow-features, stochastic-bounces) is run the same way, condition by
-    condition, and may be narrowed down: --methods vicreg contrast --noise fixed-uniform --levels 0 1.
+    Our numbers come first, beside the trivial answers; then the paper's beside ours, where it printed some. A seed whose
+    results are in the results folder already is not run again (--force runs it); an interrupted one goes on from its last
+    checkpoint. Dotted options override the recipe as in ``dynarium train``. A study (jepa-slow-features, stochastic-bounces)
+    is run the same way, condition by condition, and may be narrowed down: --methods vicreg contrast --noise fixed-uniform
+    --levels 0 1.
     """
 
     recipe: Annotated[str, tyro.conf.Positional]
     """The recipe, e.g. kvae-fraccaro2017, or a study, e.g. jepa-slow-features."""
+    data: str | None = None
+    """A world, or the directory of a dataset; the recipe's own when left out."""
     tier: str | None = None
     """A size of the recipe, e.g. cpu or paper, where it has several; its default when left out."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -54,6 +57,8 @@ def reproduce(arguments: Sequence[str], prog: str) -> None:
     run: dict[str, Any] = {"runs": options.runs, "workers": options.workers, "force": options.force}
     run |= {"backend": options.backend, "scheduler": options.scheduler}
     if options.recipe in STUDIES:
+        if options.data is not None:
+            raise UserError(f"--data: {options.recipe} is a study, which has worlds of its own; got {options.data!r}")
         _reproduce_study(options, rest, prog, run)
     else:
         _reproduce_recipe(options, rest, prog, run)
@@ -64,31 +69,31 @@ def _reproduce_recipe(options: Options, dotted: Sequence[str], prog: str, run: d
     from dynarium.recipes import experiment_of, paper_of
     from dynarium.recipes.study import Cell, run_cells
     from dynarium.reporting.results_page import pooled
+    from dynarium.reporting.study_figures import split_tables
     from dynarium.reporting.tables import paper_table, print_table, result_tables
 
-    base = config.resolve(experiment_of(options.recipe, tier=options.tier), arguments=dotted, prog=prog)
-    paper = paper_of(options.recipe)
-    seeds = [replace(base, training=replace(base.training, seed=seed)) for seed in options.seeds]
+    base = config.resolve(experiment_of(options.recipe, options.data, options.tier), arguments=dotted, prog=prog)
+    paper = paper_of(base)
+    seeds = [replace(base, training=replace(base.training, seed=seed)) for seed in dict.fromkeys(options.seeds)]
     cells = [Cell(experiment=experiment, condition={}, paper=paper) for experiment in seeds]
     records = run_cells(cells, options.out / base.name, **run)
-    if any(record["paper"] for record in records):
-        print_table(paper_table(base.name, records))
-        return
     rows = pooled(records)
     for task in dict.fromkeys(row["task"] for row in rows):
         over = f"{len(records)} seeds" if len(records) > 1 else "sequences"
-        for table in result_tables(task, [row for row in rows if row["task"] == task], over=over):
+        tables = result_tables(task, [row for row in rows if row["task"] == task], over=over)
+        for table in split_tables(tables)[0] or tables:
             print_table(table)
+    if any(record["paper"] for record in records):
+        print_table(paper_table(base.name, records))
 
 
 def _reproduce_study(options: Options, rest: Sequence[str], prog: str, run: dict[str, Any]) -> None:
     """Run what is missing of a study; print its table and its claims, and draw its figure."""
     from dynarium.recipes import STUDIES
-    from dynarium.recipes.study import cells_of, run_cells
+    from dynarium.recipes.study import cells_of, every_record, run_cells
     from dynarium.reporting.pictures import save
     from dynarium.reporting.results_page import STUDY_PAGE
-    from dynarium.reporting.study_figures import FIGURES, split_tables, study_page
-    from dynarium.reporting.study_tables import claims_table
+    from dynarium.reporting.study_figures import split_tables, study_page
     from dynarium.reporting.tables import print_table
 
     words = [*rest, "--tier", options.tier] if options.tier else list(rest)
@@ -101,15 +106,25 @@ def _reproduce_study(options: Options, rest: Sequence[str], prog: str, run: dict
     print(f"{study.name}: {len(cells)} trainings, {missing} of them to run", file=sys.stderr, flush=True)
     done = _counter(missing)
     records = run_cells(cells, out, metrics=study.metrics, quiet=True, done=done, **run)
-    tables, pictures = FIGURES[study.drawn](study.name, study.points(records))
-    tables = [*tables, claims_table(study.name, study.claims(records))]
+    tables, _ = _shown(study, records)
     for table in split_tables(tables)[0]:
         print_table(table)
-    for name, text in {**pictures, STUDY_PAGE: study_page(tables, pictures)}.items():
+    records = every_record(study, out)  # the page is of the whole study, whatever was asked for now
+    tables, pictures = _shown(study, records)
+    for name, text in {**pictures, STUDY_PAGE: study_page(tables, pictures, records)}.items():
         save(out / name, lambda file, text=text: file.write(text.encode()))
     for name in pictures:
         print(f"figure: {out / name}")
     print(f"every number: {out / STUDY_PAGE}")
+
+
+def _shown(study: Any, records: Sequence[Any]) -> tuple[list[Any], dict[str, str]]:
+    """Return the tables of some records of a study, its claims among them, and its pictures."""
+    from dynarium.reporting.study_figures import FIGURES
+    from dynarium.reporting.study_tables import claims_table
+
+    tables, pictures = FIGURES[study.drawn](study.name, study.points(records))
+    return [*tables, claims_table(study.name, study.claims(records))], pictures
 
 
 def _counter(missing: int) -> Callable[[Any, str], None]:

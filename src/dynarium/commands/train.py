@@ -76,11 +76,17 @@ def train(arguments: Sequence[str], prog: str) -> None:
     if rank_and_world()[0]:  # of several processes the main one goes on alone
         return
     print(f"run: {run.directory}")
+    refused = None
     if "evaluate" in options.then:
         from dynarium.commands.evaluate import evaluate
 
-        evaluate([str(run.directory)], "dynarium evaluate")
+        try:
+            evaluate([str(run.directory)], "dynarium evaluate")
+        except UserError as error:  # what was answered can still be reported
+            refused = error
     if "report" in options.then:
         from dynarium.commands.report import report
 
         report([str(run.directory)], "dynarium report")
+    if refused is not None:
+        raise refused

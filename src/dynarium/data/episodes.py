@@ -142,7 +142,8 @@ def few_shot_batches(
         dataset: Where to read.
         split: Split to read.
         shots: Context sequences of each task.
-        batch_size: Queries of a batch; the last one may be smaller.
+        batch_size: Queries of a batch; the last one may be smaller, or larger by one: a single query left over joins it, as
+            models that normalise by the statistics of a batch have no answer to one alone.
         seed: Seed of the contexts.
         sequences: Only so many queries, the first ones, dealt evenly over the tasks; ``None``: all.
         tasks: Only these tasks; ``None``: all.
@@ -150,13 +151,12 @@ def few_shot_batches(
     Raises:
         UserError: The dataset has no tasks or not these, a task has no sequence left to ask, or there is no such split.
     """
-    if shots < 0 or batch_size < 1 or (sequences is not None and sequences < 1):
-        raise UserError(
-            f"few shots: expected shots >= 0, batch_size >= 1, sequences >= 1, got {shots}, {batch_size}, {sequences}"
-        )
+    for name, value, least in (("shots", shots, 0), ("batch_size", batch_size, 1), ("sequences", sequences, 1)):
+        if value is not None and value < least:
+            raise UserError(f"{name}: expected at least {least}, got {value}")
     if shots == 0 and tasks is None:
         order = np.arange(dataset.size(split))[:sequences]
-        return (dataset.batch(split, order[i : i + batch_size]) for i in range(0, len(order), batch_size))
+        return (dataset.batch(split, order[part]) for part in _parts(len(order), batch_size))
     found = members(dataset, split, tasks, shots + 1)
     contexts, queries = {}, []
     for task, member in found.items():
@@ -172,14 +172,22 @@ def few_shot_batches(
 def _asked(
     dataset: Dataset, split: str, index: np.ndarray, of: np.ndarray, contexts: Mapping[int, np.ndarray], batch_size: int
 ) -> Iterator[SequenceBatch]:
-    for i in range(0, len(index), batch_size):
-        query = dataset.batch(split, index[i : i + batch_size])
+    for part in _parts(len(index), batch_size):
+        query = dataset.batch(split, index[part])
         if contexts:
-            tasks, counts = np.unique(of[i : i + batch_size], return_counts=True)
+            tasks, counts = np.unique(of[part], return_counts=True)
             given = [contexts[int(task)] for task in tasks]
             context = numbered(dataset.batch(split, np.concatenate(given)), [len(drawn) for drawn in given])
             query = replace(numbered(query, counts.tolist()), context=context)
         yield query
+
+
+def _parts(n: int, batch_size: int) -> list[slice]:
+    """Return which of ``n`` queries are asked together; none of them alone, if it can be helped."""
+    starts = list(range(0, n, batch_size))
+    if len(starts) > 1 and n % batch_size == 1:
+        del starts[-1]
+    return [slice(start, end) for start, end in zip(starts, [*starts[1:], n], strict=False)]
 
 
 def numbered(batch: SequenceBatch, counts: Sequence[int]) -> SequenceBatch:

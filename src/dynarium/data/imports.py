@@ -1,6 +1,7 @@
 """Foreign files into datasets: the ``.npz`` layouts of the field, HDF5, a folder of one file a split, videos, TFRecords."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -51,6 +52,10 @@ def import_file(
     A folder of such folders, ``dataset_0``, ``dataset_1``, ... (or ``grav_0``, ``mixed_0``, ...), becomes one dataset, its
     sequences dealt out in turn; ``task`` is the number of the folder, whatever the labels in the files.
 
+    An ``.npy`` file that is alone, or one for each split, holds one video if it is [t, h, w], [t, h, w, c] with 1 to 4 channels
+    or [t, c, h, w] with 1 or 3 (so that n sequences of 1 or 3 grey frames must come as [n, t, 1, h, w]); else it holds
+    sequences [n, t, h, w] or [n, t, c, h, w].
+
     Folders of frames, GIFs, a ``.npy`` for each video, and KTH are read by :func:`dynarium.data.videos.video_sequences`; the
     TFRecords of BAIR by :func:`dynarium.data.bair.bair_sequences`: a part at a time, so that they need not fit into memory.
 
@@ -66,7 +71,7 @@ def import_file(
         time_first: Arrays are [t, n, ...], as in the published test file of Moving MNIST.
         clip: Cut videos into clips of so many frames; default: whole ones, padded to the longest (KTH: 40).
         size: Bring the frames of videos to so many pixels in height and width; default: as they are.
-        channels: 1 makes videos grey, 3 gives them three channels; default: as they are.
+        channels: 1 makes videos grey, 3 gives them three channels; default: as they are. Two or four stay two or four.
         dt: Time between frames.
         seed: Seed of the random split.
         force: Replace an existing dataset.
@@ -86,7 +91,7 @@ def import_file(
     filmed = not records and _filmed(file)
     if (records or filmed) and (binarize or state_ahead or time_first):
         raise UserError(f"{file}: binarize, state_ahead and time_first are for arrays")
-    if not filmed and (clip or size or channels):
+    if not filmed and (clip, size, channels) != (None, None, None):
         raise UserError(f"{file}: clip, size and channels are for folders of frames, GIFs and folders of .npy files")
     if records:
         return write_sequences(out, bair.bair_sequences(file, split), source=source, dt=dt, force=force)
@@ -158,25 +163,30 @@ def _fields(path: Path, binarize: bool, state_ahead: int, time_first: bool = Fal
     if "sequences" in arrays and "latents" in arrays:  # the test sets of Moving MNIST by the authors of SRVP
         time_first, arrays["digit"] = True, arrays.pop("labels", np.zeros(0))
         arrays["latents"] = arrays["latents"].reshape(*arrays["latents"].shape[:2], -1)
-    fields = {"digit": arrays["digit"]} if arrays.get("digit", np.zeros(0)).size else {}
+    fields = videos.kth_labels(arrays)
+    fields |= {"digit": arrays["digit"]} if arrays.get("digit", np.zeros(0)).size else {}
     for name, aliases in ALIASES.items():
         for alias in aliases:
-            if alias in arrays and name not in fields:
+            if alias in arrays and name not in fields and arrays[alias].dtype.kind in "buif":  # words are no field
                 fields[name] = arrays[alias]
     if not fields.keys() & {"video", "state", "observation"}:
-        raise UserError(
-            f"{path}: expected an array named like {', '.join(ALIASES['video'][:3])} or state; it holds {list(arrays)}"
-        )
+        wanted = f"an array of numbers named like {', '.join(ALIASES['video'][:3])} or state"
+        raise UserError(f"{path}: expected {wanted}; it holds {list(arrays)}")
     if time_first:
         fields = {k: array.swapaxes(0, 1) if k in STEPPED and array.ndim > 1 else array for k, array in fields.items()}
     if binarize and "video" in fields:
         fields["video"] = (fields["video"] > 0).astype(np.uint8) * 255
-    if "video" in fields and fields["video"].ndim == 3:  # one long sequence of frames
+    one = videos.channels_last(fields["video"], (1, 3)) if path.suffix == ".npy" and not time_first else None
+    if one is not None:
+        fields["video"] = np.moveaxis(one, 3, 1)[None]
+    elif "video" in fields and fields["video"].ndim == 3:  # one long sequence of frames
         fields["video"] = fields["video"][None]
     counts = {name: len(array) if array.ndim else "a single number" for name, array in fields.items()}
     if len(set(counts.values())) > 1 or not all(type(n) is int and n for n in counts.values()):
         raise UserError(f"{path}: expected as many sequences in every array, and at least one, got {counts}")
     steps = {name: array.shape[1] for name, array in fields.items() if name in STEPPED and array.ndim > 1}
+    if 0 in steps.values():
+        raise UserError(f"{path}: expected at least one step, got {steps}")
     if state_ahead >= min(steps.values(), default=state_ahead + 1):
         raise UserError(f"state_ahead: expected fewer steps than the sequences have, got {state_ahead} of {steps}")
     if state_ahead:
@@ -256,5 +266,5 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         return READERS[path.suffix](path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: damaged or not a {path.suffix} file ({' '.join(str(error).split())})") from None

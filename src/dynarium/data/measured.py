@@ -5,6 +5,7 @@ What these files hold is named ``u`` and ``y`` and lies in several ways; everyth
 """
 
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -111,9 +112,9 @@ def holds_signals(file: Path) -> bool:
     if file.suffix.lower() != ".npz" or not file.is_file():
         return False
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            names = {name.lower() for name in archive.files}
-    except (OSError, ValueError):
+        with zipfile.ZipFile(file) as archive:
+            names = {name.removesuffix(".npy").lower() for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile):
         return False
     has = [any(name in known or number_of(name, known[0]) is not None for name in names) for known in (INPUTS, OUTPUTS)]
     return all(has) and not names & {"images", "image", "video"}

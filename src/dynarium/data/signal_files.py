@@ -124,7 +124,7 @@ def read_signals(file: Path) -> Signals:
 
 
 def _read_npz(file: Path) -> Signals:
-    with np.load(file, allow_pickle=False) as archive:
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         return Signals(file=file, arrays={name: archive[name] for name in archive.files})
 
 

@@ -1,6 +1,7 @@
 """Writing datasets that need not fit into memory: sequences are read a block at a time."""
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,8 @@ def write_sequences(
 ) -> Dataset:
     """Write sequences as a dataset, a shard of about 512 MB at a time; a killed job is taken up again by the same call.
 
+    What cannot be written as a dataset at all leaves nothing behind, so that other options can be tried.
+
     Raises:
         UserError: There are no sequences, frames are out of range, or the directory exists (without ``force``).
     """
@@ -52,11 +55,15 @@ def write_sequences(
     plan = {"source": source, "sizes": sizes, "shard_size": size, "files": found, "dt": dt, "shapes": shapes}
     partial = begin(directory, plan, force=force)
     shards = plan_shards(sizes, size)
-    for shard in shards:
-        blocks = (
-            prepared(sequences.read(shard.split, start, min(start + BLOCK, shard.stop)), shard.split)
-            for start in range(shard.start, shard.stop, BLOCK)
-        )
-        write_shard(partial, shard, blocks)
+    try:
+        for shard in shards:
+            blocks = (
+                prepared(sequences.read(shard.split, start, min(start + BLOCK, shard.stop)), shard.split)
+                for start in range(shard.start, shard.stop, BLOCK)
+            )
+            write_shard(partial, shard, blocks)
+    except UserError:
+        shutil.rmtree(partial)
+        raise
     finish(partial, directory, shards, names=sequences.names, dt=dt, seed=None, generator={"source": source})
     return Dataset(directory)

@@ -2,13 +2,14 @@
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageSequence
 
 from dynarium.data.schema import SPLITS
 from dynarium.data.streamed import Sequences
@@ -16,6 +17,8 @@ from dynarium.errors import UserError
 
 FRAMES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 WHOLE = (".gif", ".npy")
+CHANNELS = 4
+"""The most that a frame may have: an axis that is longer is another one."""
 KTH_CLIP = 40
 """Frames of a clip of KTH where nothing else is asked for: the length of the published test clips."""
 KTH_TRAIN = range(1, 21)
@@ -45,15 +48,18 @@ class Look:
 
     Attributes:
         size: Height and width in pixels; ``None``: as they are, which must be the same for all.
-        channels: 1: grey; 3: colours; ``None``: grey if all channels of the first frame are equal.
+        channels: 1: grey; 3: colours; ``None``: as they are, but grey if all three channels of the first clip are equal. Two or
+            four channels are never made into others.
     """
 
     size: int | None = None
-    channels: Literal[1, 3] | None = None
+    channels: int | None = None
 
 
-def find_videos(folder: Path) -> list[Video]:
+def find_videos(folder: Path, size: int | None = None) -> list[Video]:
     """Find the videos of a folder and its subfolders in natural order: GIFs, ``.npy`` files, and folders with frames.
+
+    Of frames that are there in several sizes, as ``image-001_64x64.png`` and ``image-001_32x32.png``, those of ``size`` count.
 
     Raises:
         UserError: A file is damaged.
@@ -64,6 +70,7 @@ def find_videos(folder: Path) -> list[Video]:
     for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         files = sorted((file for file in place.iterdir() if file.is_file()), key=lambda file: _natural(file.name))
         frames = tuple(file for file in files if file.suffix.lower() in FRAMES)
+        frames = tuple(file for file in frames if file.stem.endswith(f"_{size}x{size}")) or frames
         name = place.relative_to(folder).as_posix()
         if frames:
             found[name] = Video(name, frames, len(frames))
@@ -101,13 +108,14 @@ def video_sequences(
     Raises:
         UserError: There is no video of that length, or frames cannot be read or differ in size.
     """
-    videos = find_videos(folder)
+    for name, value, what in (("clip", clip, "frame"), ("size", look.size, "pixel")):
+        if value is not None and value < 1:
+            raise UserError(f"{name}: expected at least 1 {what}, got {value}")
+    videos = find_videos(folder, look.size)
     kth = bool(videos) and all(_person(video) for video in videos)
     ranges: dict[str, list[tuple[int, int]]] = {}
     if kth:
         clip, look, ranges = clip or KTH_CLIP, Look(size=look.size, channels=look.channels or 1), _seen(folder)
-    if clip is not None and clip < 1:
-        raise UserError(f"clip: expected at least 1 frame, got {clip}")
     if not videos:
         raise UserError(f"{folder}: expected folders of frames ({', '.join(FRAMES)}), GIFs or .npy files; found none")
     steps = clip or max(video.frames for video in videos)
@@ -119,7 +127,7 @@ def video_sequences(
         raise UserError(f"clip: expected at most the {longest} frames of the longest video, got {clip}")
     first = next(one for clips in table.values() for one in clips)
     _, height, width, channels = _frames(first, look).shape
-    look = Look(size=look.size, channels=1 if channels == 1 else 3)
+    look = Look(size=look.size, channels=channels)
     padded = any(one.stop - one.start < steps for clips in table.values() for one in clips)
 
     def read(split: str, start: int, stop: int) -> dict[str, np.ndarray]:
@@ -175,6 +183,21 @@ def _person(video: Video) -> tuple[int, int] | None:
     return (int(named[1]), ACTIVITIES.index(named[2])) if named else None
 
 
+def kth_labels(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return ``person`` and ``activity`` of the test set of KTH by the authors of SRVP, which says ``actions`` in words.
+
+    Its ``persons`` are numbers, or words such as ``person21``; of arrays of other words nothing is returned.
+    """
+    actions, persons = (arrays.get(name, np.zeros(0)) for name in ("actions", "persons"))
+    if actions.dtype.kind != "U" or not set(actions.flat) <= set(ACTIVITIES):
+        return {}
+    labels = {"activity": np.array([ACTIVITIES.index(word) for word in actions.flat], np.uint8)}
+    numbers = [re.fullmatch(r"(?:person)?(\d{1,2})", str(person)) for person in persons.flat]
+    if numbers and all(numbers):
+        labels["person"] = np.array([int(number[1]) for number in numbers if number], np.uint8)
+    return labels
+
+
 def _seen(folder: Path) -> dict[str, list[tuple[int, int]]]:
     """Read the list of KTH that says in which frames, counted from 1, somebody is to be seen."""
     file = next(
@@ -202,28 +225,48 @@ def _count(file: Path) -> int:
 def _frames(clip: Clip, look: Look) -> np.ndarray:
     """Read the frames of a clip, [t, h, w, c]."""
     if clip.video.files[0].suffix.lower() == ".npy":
-        pictures = [Image.fromarray(frame) for frame in _array(clip.video.files[0])[clip.start : clip.stop]]
-        shown = [_shown(picture, look) for picture in pictures]
+        found = _array(clip.video.files[0])[clip.start : clip.stop]
     elif clip.video.files[0].suffix.lower() == ".gif":
-        shown = [_shown(Image.fromarray(f), look) for f in _film(clip.video.files[0])[clip.start : clip.stop]]
+        found = _film(clip.video.files[0])[clip.start : clip.stop]
     else:
-        shown = []
-        for file in clip.video.files[clip.start : clip.stop]:
-            with _opened(file) as picture:
-                shown.append(_shown(picture, look))
-    sizes = {frame.shape[:2] for frame in shown}
-    if len(sizes) > 1:
-        raise UserError(f"{clip.video.name}: expected frames of one size, got {sorted(sizes)}")
-    frames = np.stack(shown)
-    alike = look.channels is None and (frames == frames[..., :1]).all()
-    return frames[..., :1] if look.channels == 1 or alike else frames
+        found = [_picture(file) for file in clip.video.files[clip.start : clip.stop]]
+    if len(sizes := sorted({frame.shape[:2] for frame in found})) > 1:
+        got = " and ".join(f"{width} x {height}" for height, width in sizes)
+        raise UserError(f"{clip.video.name}: expected frames of one size, got {got} px")
+    channels = found[0].shape[2]
+    if look.channels not in (None, channels) and {channels, look.channels} != {1, 3}:
+        raise UserError(f"{clip.video.name}: expected {look.channels} channels, got {channels}")
+    frames = np.stack([_shown(frame, look) for frame in found])
+    alike = look.channels is None and channels == 3 and (frames == frames[..., :1]).all()
+    return frames[..., :1] if alike else frames
 
 
-def _shown(picture: Image.Image, look: Look) -> np.ndarray:
-    picture = picture.convert("L" if look.channels == 1 else "RGB")
-    if look.size is not None and picture.size != (look.size, look.size):
-        picture = picture.resize((look.size, look.size), Image.Resampling.BILINEAR)
-    return np.atleast_3d(np.asarray(picture))
+def _shown(frame: np.ndarray, look: Look) -> np.ndarray:
+    """Bring a frame [h, w, c] to one look; channels are resized one by one, since a fourth need not be an opacity."""
+    if look.channels == 1 and frame.shape[2] == 3:
+        frame = np.asarray(Image.fromarray(frame).convert("L"))[..., None]
+    if look.size is not None and frame.shape[:2] != (look.size, look.size):
+        wanted = look.size, look.size
+        planes = [
+            Image.fromarray(plane).resize(wanted, Image.Resampling.BILINEAR) for plane in np.moveaxis(frame, 2, 0)
+        ]
+        frame = np.stack([np.asarray(plane) for plane in planes], axis=-1)
+    return np.repeat(frame, 3, axis=2) if look.channels == 3 and frame.shape[2] == 1 else frame
+
+
+def _picture(file: Path) -> np.ndarray:
+    """Read a picture [h, w, 3]; grey of 16 bits, or of floating point in [0, 1], is scaled to 8 bits."""
+    with _opened(file) as picture:
+        if picture.mode not in ("F", "I") and not picture.mode.startswith("I;"):
+            return np.asarray(picture.convert("RGB"))
+        values = np.asarray(picture, np.float64)
+    if picture.mode == "I" or (picture.mode == "F" and not (values.min() >= 0 and values.max() <= 1)):
+        got = "floating point" if picture.mode == "F" else "signed or 32-bit integers"
+        raise UserError(
+            f"{file}: expected 8 or 16 bits, or floating point in [0, 1], got {got}, {values.min():g} .. {values.max():g}"
+        )
+    grey = np.rint(values * 255 if picture.mode == "F" else values / 257).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 @functools.lru_cache(maxsize=2)
@@ -232,30 +275,42 @@ def _film(file: Path) -> list[np.ndarray]:
         return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(picture)]
 
 
-def _opened(file: Path) -> Image.Image:
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    """Open a picture; its damage may show only where its pixels are read."""
     try:
-        picture = Image.open(file)
-        if file.suffix.lower() != ".gif":
-            picture.load()
-        return picture
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        with Image.open(file) as picture:
+            yield picture
+    except Exception as error:  # what the decoders raise on damaged files is not a closed list
         raise UserError(f"{file} is not a picture, or not whole ({error})") from None
 
 
 def _array(file: Path) -> np.ndarray:
-    """Read a video [t, h, w], [t, h, w, 3] or [t, 3, h, w] of bytes, or of floating point in [0, 1], as bytes."""
+    """Read a video of bytes, or of floating point in [0, 1], as bytes [t, h, w, c]."""
     try:
         array = np.load(file, allow_pickle=False, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{file}: damaged or not an .npy file ({error})") from None
-    if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3):
-        array = np.moveaxis(array, 1, 3)
-    if array.ndim == 4 and array.shape[3] == 1:
-        array = array[..., 0]
-    if not (array.ndim == 3 or (array.ndim == 4 and array.shape[3] == 3)):
-        raise UserError(f"{file}: expected one video [t, h, w], [t, h, w, 3] or [t, 3, h, w], got shape {array.shape}")
+    if 0 in array.shape:
+        raise UserError(f"{file}: expected at least one frame, and none empty, got shape {array.shape}")
+    if (video := channels_last(array)) is None:
+        wanted = "one video [t, h, w], [t, h, w, c] or [t, c, h, w] with 1 to 4 channels"
+        raise UserError(f"{file}: expected {wanted}, got shape {array.shape}")
+    array = video
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind not in "bf" or not (array.min() >= 0 and array.max() <= 1):
         raise UserError(f"{file}: expected bytes, or floating point in [0, 1], got {array.dtype}")
     return np.rint(np.asarray(array, np.float32) * 255).astype(np.uint8)
+
+
+def channels_last(array: np.ndarray, second: Collection[int] = range(1, CHANNELS + 1)) -> np.ndarray | None:
+    """Return one video as [t, h, w, c], given [t, h, w], [t, h, w, c] or [t, c, h, w]; ``None`` if it is none of these.
+
+    A last axis of 1 to 4 are channels; where it is longer, a second axis of one of the lengths ``second``.
+    """
+    if array.ndim == 3:
+        return array[..., None]
+    if array.ndim != 4 or not (array.shape[3] <= CHANNELS or array.shape[1] in second):
+        return None
+    return array if array.shape[3] <= CHANNELS else np.moveaxis(array, 1, 3)

@@ -276,8 +276,9 @@ def _frames(array: np.ndarray, where: str) -> np.ndarray:
         array = np.moveaxis(array, 4, 2)  # channels last
     if array.ndim == 4:
         array = array[:, :, None]
-    if array.ndim != 5:
-        raise UserError(f"{where}: expected frames [n, t, h, w] or [n, t, c, h, w], got shape {array.shape}")
+    if array.ndim != 5 or 0 in array.shape:
+        wanted = "frames [n, t, h, w] or [n, t, c, h, w], none empty"
+        raise UserError(f"{where}: expected {wanted}, got shape {array.shape}")
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     low, high = array.min(), array.max()

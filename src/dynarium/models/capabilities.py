@@ -181,8 +181,12 @@ class WeighsSamples(Protocol):
 class ForeseesChance(Protocol):
     """Says of every frame what it thinks of its latent before and after seeing it."""
 
-    def beliefs(self, batch: SequenceBatch) -> Beliefs | None:
-        """Return prior and posterior of the latents that lead into all frames but the first; ``None``: there are none."""
+    def beliefs(self, batch: SequenceBatch, *, context: int | None = None) -> Beliefs | None:
+        """Return prior and posterior of the latents that lead into all frames but the first; ``None``: there are none.
+
+        The prior of a frame after the first ``context`` ones, the given frames, has not seen that frame or a later one. Within
+        them it may have. Without ``context`` the given frames are as many as in the model's training.
+        """
         ...
 
 

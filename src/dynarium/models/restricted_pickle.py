@@ -154,7 +154,9 @@ def read_checkpoint(file: BinaryFile, records: tuple[str, ...]) -> Any:
 def _read_zip(file: BinaryFile, records: tuple[str, ...]) -> Any:
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
-        main = next(name for name in names if name.endswith("/data.pkl") or name == "data.pkl")
+        main = next((name for name in names if name.endswith("/data.pkl") or name == "data.pkl"), None)
+        if main is None:
+            raise ValueError("an archive without data.pkl")
         folder, known = main[: -len("data.pkl")], {}
         if folder + "byteorder" in names and archive.read(folder + "byteorder").decode() != sys.byteorder:
             raise ValueError("it was written on a machine of another byte order")

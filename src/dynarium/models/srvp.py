@@ -264,14 +264,20 @@ class SRVP(nn.Module):
         return {"y": self._inferred(x, batch, mask, min(self.config.context, x.shape[1]), None, 0.0)[0].y}
 
     @torch.no_grad()
-    def beliefs(self, batch: SequenceBatch) -> Beliefs:
+    def beliefs(self, batch: SequenceBatch, *, context: int | None = None) -> Beliefs:
         """Return posterior and prior of the latents that lead into all frames but the first, the states at their means.
 
-        As a state knows the frames before it, a wide prior means that the model expects chance.
+        As a state knows the frames before it, a wide prior means that the model expects chance. But y_1, and through it every
+        prior, also knows the first ``context`` frames, by default ``model.context``: only priors after these foresee.
+
+        Raises:
+            UserError: The batch lacks a field, or no frame is given.
         """
         x, mask = self._fields(batch)
-        context = min(self.config.context, x.shape[1])
-        return self._inferred(x, batch, mask, context, None, 0.0)[0].latents
+        given = self.config.context if context is None else context
+        if given < 1:
+            raise UserError(f"context: expected at least 1 frame, got {given}")
+        return self._inferred(x, batch, mask, min(given, x.shape[1]), None, 0.0)[0].latents
 
     @torch.no_grad()
     def reconstruct(

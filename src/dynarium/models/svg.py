@@ -261,10 +261,10 @@ class SVG(nn.Module):
     # ---- questions -------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def beliefs(self, batch: SequenceBatch) -> Beliefs | None:
+    def beliefs(self, batch: SequenceBatch, *, context: int | None = None) -> Beliefs | None:
         """Return posterior and prior of every frame's latent, the first one's apart; ``None`` for a deterministic model.
 
-        The prior of a frame knows the frames before it: where it widens, the model expects chance.
+        The prior of a frame knows the frames before it, whatever the ``context``: where it widens, the model expects chance.
         """
         x, mask = self._fields(batch)
         h, _ = encoded_steps(self.encoder, x, 0)

@@ -5,9 +5,10 @@ options. Both are mappings with the keys encoder, decoder, frame_predictor, post
 actions) and opt. Neither holds a state of the optimisers, so that they serve questions and further training from their weights.
 """
 
+import contextlib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
 
@@ -38,11 +39,18 @@ RECURRENT = {
 }
 """Names of the recurrent parts and of the embedding of actions, old and new."""
 
-ACTIONS = {1: "raw", 2: "embedded"}
+ACTIONS: dict[int, Literal["raw", "embedded"]] = {1: "raw", 2: "embedded"}
+
+ValueT = TypeVar("ValueT", int, float, str)
 
 
 def load_svg_checkpoint(file: BinaryFile) -> SVG:
-    """Return the model of an original checkpoint, its options and weights, in eval mode.
+    """Return the model of an original checkpoint, its options and weights, in eval mode: see ``read_svg_checkpoint``."""
+    return read_svg_checkpoint(file)[0]
+
+
+def read_svg_checkpoint(file: BinaryFile) -> tuple[SVG, dict[str, Any]]:
+    """Return the model of an original checkpoint in eval mode, and all options of the file under their own names.
 
     Its batch normalisation uses the running averages of the file, and its skip connections are the mended ones; the authors
     sampled with ``statistics="batch"`` and ``skips="paper"``.
@@ -58,7 +66,8 @@ def load_svg_checkpoint(file: BinaryFile) -> SVG:
     if not isinstance(content, Mapping) or any(name not in content for name in needed):
         held = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         raise UserError(f"checkpoint: expected the keys {', '.join(needed)}; it holds {held}")
-    model = _config(content).build()
+    options = _options(content["opt"])
+    model = _config(options, learned=content.get("prior") is not None).build()
     parts: dict[str, nn.Module | None] = {
         "encoder": model.encoder,
         "decoder": model.decoder,
@@ -70,6 +79,8 @@ def load_svg_checkpoint(file: BinaryFile) -> SVG:
     for name, network in parts.items():
         if network is None:
             continue
+        if name not in content:
+            raise UserError(f"checkpoint: its options want {name!r}; it holds {', '.join(map(str, content))}")
         weights = _state(content[name])
         renamed = _by_order(weights, network) if name in ("encoder", "decoder") else _by_name(weights)
         try:
@@ -77,37 +88,58 @@ def load_svg_checkpoint(file: BinaryFile) -> SVG:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1].strip()
             raise UserError(f"checkpoint: {name} does not fit the options of the file: {reason}") from error
-    return model.eval()
+    return model.eval(), options
 
 
-def _config(content: Mapping[str, Any]) -> SVGConfig:
-    """Return the options of the file under our names."""
-    options = content["opt"]
-    options = dict(options) if isinstance(options, Mapping) else dict(vars(options))
+def option(options: Mapping[str, Any], name: str, kind: type[ValueT], default: ValueT | None = None) -> ValueT:
+    """Return an option of a checkpoint.
 
-    def of(name: str, default: Any = None) -> Any:
-        value = options.get(name, default)
-        if value is None:
-            raise UserError(f"checkpoint: its options lack {name!r}")
-        return value
+    Raises:
+        UserError: It is not there and has no default, or is of another kind.
+    """
+    value = options.get(name, default)
+    if value is None:
+        raise UserError(f"checkpoint: its options lack {name!r}")
+    if isinstance(value, int | float | str):
+        with contextlib.suppress(ValueError, OverflowError):
+            return kind(value)
+    seen = repr(value) if isinstance(value, int | float | str) else type(value).__name__
+    raise UserError(f"checkpoint: its option {name!r}: expected {kind.__name__}, got {seen}")
 
-    side, acting = int(of("image_width", 64)), bool(options.get("action_cond", False))
-    learned = "prior" in content and content["prior"] is not None
+
+def _options(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping | Record):
+        raise UserError(f"checkpoint: expected options under 'opt', got {type(given).__name__}")
+    return {str(name): value for name, value in (given if isinstance(given, Mapping) else vars(given)).items()}
+
+
+def _config(options: Mapping[str, Any], learned: bool) -> SVGConfig:
+    """Return the options of the file under our names; in the first releases ``rnn_layers`` was one number for all networks."""
+
+    def number(name: str, default: int | None = None) -> int:
+        return option(options, name, int, default)
+
+    side, acting, design = number("image_width", 64), bool(options.get("action_cond", False)), number("act_design", 1)
+    if acting and design not in ACTIONS:
+        raise UserError(f"checkpoint: its option 'act_design': expected 1 or 2, got {design}")
+    backbone = option(options, "model", str, "dcgan")
+    if backbone != "dcgan" and backbone != "vgg":
+        raise UserError(f"checkpoint: its option 'model': expected dcgan or vgg, got {backbone!r}")
     return SVGConfig(
-        frame=(int(of("channels", 1)), side, side),
-        control=int(of("act_dim", 4)) if acting else 0,
-        actions=ACTIONS[int(of("act_design", 1))] if acting else "none",  # pyright: ignore[reportArgumentType]
+        frame=(number("channels", 1), side, side),
+        control=number("act_dim", 4) if acting else 0,
+        actions=ACTIONS[design] if acting else "none",
         prior="learned" if learned else "fixed",
-        backbone=of("model", "dcgan"),
-        embedding=int(of("g_dim")),
-        latent=int(of("z_dim")),
-        hidden=int(of("rnn_size")),
-        predictor_layers=int(of("predictor_rnn_layers", 2)),
-        posterior_layers=int(of("posterior_rnn_layers", 1)),
-        prior_layers=int(of("prior_rnn_layers", 1)),
-        context=int(of("n_past")),
+        backbone=backbone,
+        embedding=number("g_dim"),
+        latent=number("z_dim"),
+        hidden=number("rnn_size"),
+        predictor_layers=number("predictor_rnn_layers", number("rnn_layers", 2)),
+        posterior_layers=number("posterior_rnn_layers", number("rnn_layers", 1)),
+        prior_layers=number("prior_rnn_layers", number("rnn_layers", 1)),
+        context=number("n_past"),
         last_frame_skip=bool(options.get("last_frame_skip", False)),
-        beta=Constant(value=float(of("beta", 1e-4))),
+        beta=Constant(value=option(options, "beta", float, 1e-4)),
     )
 
 
@@ -149,8 +181,8 @@ def _by_order(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tenso
     if len(old) != len(new):
         raise UserError(f"checkpoint: {len(new)} layers wanted by the options of the file, got {len(old)}")
     match = dict(zip(old, new, strict=True))
-    return {f"{match[layer]}.{leaf}": theirs[f"{layer}.{leaf}"] for layer, _, leaf in map(_parted, theirs)}
-
-
-def _parted(name: str) -> tuple[str, str, str]:
-    return name.rpartition(".")
+    renamed = {}
+    for name, value in theirs.items():
+        layer, _, leaf = name.rpartition(".")
+        renamed[f"{match[layer]}.{leaf}"] = value
+    return renamed

@@ -32,6 +32,7 @@ class RandomVideoFeatures(nn.Module):
 
     def __init__(self, channels: int, seed: int = 0, width: int = 32) -> None:
         super().__init__()
+        self.drawn = {"network": "random 3-D convolutions", "seed": seed, "width": width}
         generator = torch.Generator().manual_seed(seed)
         sizes = (2 * channels, 16, width, width)
         strides = ((1, 2, 2), (2, 2, 2), (2, 2, 2))

@@ -11,11 +11,14 @@ from torch import Tensor
 def whole_batch(x: Float[Tensor, "b *rest"]) -> Float[Tensor, "e *rest"]:
     """Return the samples of all processes, in the order of their ranks; ``x`` itself where there is one process.
 
+    Without gradients too: validation deals whole batches to the processes, and not to all of them as many.
+
     Every process has to hold the same number of samples. Where each then computes the same loss L of the whole batch, the
     gradient that reaches the local samples is summed over the processes, and the mean of the parameters' gradients that
     data-parallel training takes is exactly the gradient of L in one process with the whole batch.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    alone = not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1
+    if alone or not torch.is_grad_enabled():
         return x
     return _Gather.apply(x)
 

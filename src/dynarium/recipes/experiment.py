@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 import torch
 from filelock import FileLock
@@ -26,7 +26,16 @@ from dynarium.data import (
     make_dataset,
 )
 from dynarium.errors import UserError, nearest
-from dynarium.models.capabilities import Prepares
+from dynarium.models.capabilities import (
+    Forecasts,
+    ForecastsObservations,
+    Identifies,
+    Imagines,
+    Imputes,
+    PredictsNext,
+    Prepares,
+    Reconstructs,
+)
 from dynarium.systems import WORLDS
 from dynarium.tasks import TASKS
 from dynarium.training import (
@@ -45,6 +54,18 @@ from dynarium.types import SequenceBatch
 
 Tier = Literal["cpu", "paper"]
 """Sizes of a recipe that has several: ``paper`` is what was published, ``cpu`` what two cores train in minutes a seed."""
+
+QUESTIONS: tuple[tuple[type, tuple[str, ...]], ...] = (
+    (Imputes, ("impute", "generate", "forecast")),
+    (Imagines, ("probe-rollout", "geometry")),
+    (Identifies, ("identify",)),
+    (PredictsNext, ("identify",)),
+    (ForecastsObservations, ("forecast-observations",)),
+)
+"""Capability -> what a model that has it is asked where no recipe says; of the others, those that forecast are asked that."""
+
+CONTEXT, PREDICTED = 5, 10
+"""Frames that are given to a video model and predicted in training where neither it nor a recipe says."""
 
 ModelT = TypeVar("ModelT")
 WorldT = TypeVar("WorldT")
@@ -269,7 +290,8 @@ def _val_source(experiment: Experiment[Any, Any], dataset: Dataset) -> Source:
     if data.episodes is not None:
         episodes = replace(data.episodes, windows="first")
         return EpisodeSource(dataset, "val", episodes, batch_size=batch_size, **options)
-    size = min(batch_size * 4, dataset.size("val"))
+    size, n = batch_size * 4, dataset.size("val")
+    size = min(size + (n % size == 1), n)  # a sequence left over alone cannot be normalised by its batch
     return StoredSource(dataset, "val", batch_size=size, shuffle=False, drop_last=False, **options)
 
 
@@ -359,22 +381,43 @@ def experiment_of(name: str, data: str | None = None, tier: str | None = None) -
             world=WORLDS["bouncing-ball"](),
             model=MODELS[name](),
             training=TrainingConfig(),
-            tasks=tuple(TASKS[task]() for task in TASKS if task in ("impute", "generate", "forecast")),
         )
+        return _with_questions(with_data(experiment, data))
     else:
         known = [*RECIPES, *MODELS]
         raise UserError(f"unknown recipe or model {name!r}{nearest(name, known)}; known: {', '.join(known)}")
     return with_data(experiment, data)
 
 
+def _with_questions(experiment: Experiment[Any, Any]) -> Experiment[Any, Any]:
+    """Return the experiment of a model with the questions that the model can answer; video models see short windows."""
+    kind = get_type_hints(type(experiment.model).build)["return"]
+    names = [name for capability, asked in QUESTIONS if issubclass(kind, capability) for name in asked]
+    films = not names and issubclass(kind, Reconstructs)
+    if not names and issubclass(kind, Forecasts):
+        names = ["forecast-video"] if films else ["forecast", "generate"]
+    experiment = replace(experiment, tasks=tuple(TASKS[name]() for name in names))
+    if not films:
+        return experiment
+    data, world = experiment.data, experiment.world
+    steps = Dataset(Path(data.directory)).steps if world is None and data.directory else getattr(world, "steps", None)
+    window = getattr(experiment.model, "context", CONTEXT) + PREDICTED
+    return replace(experiment, data=replace(data, window=window if steps is None else min(window, steps)))
+
+
 def _at_tier(recipe: Callable[..., Experiment[Any, Any]], name: str, tier: str) -> Experiment[Any, Any]:
-    parameter = inspect.signature(recipe).parameters.get("tier")
-    offered = get_args(parameter.annotation) if parameter else ()
-    if parameter is None or tier not in offered:
+    offered = _tiers(recipe)
+    if tier not in offered:
         wanted = f"one of {', '.join(offered)}" if offered else "none, as this recipe has one size"
         raise UserError(f"--tier: {name} expects {wanted}; got {tier!r}")
-    experiment = recipe(tier=tier)
-    return experiment if tier == parameter.default else replace(experiment, name=f"{name}-{tier}")
+    default = inspect.signature(recipe).parameters["tier"].default
+    return recipe(tier=tier) if tier == default else replace(recipe(tier=tier), name=f"{name}-{tier}")
+
+
+def _tiers(recipe: Callable[..., Experiment[Any, Any]]) -> tuple[str, ...]:
+    """Return the sizes that a recipe offers."""
+    parameter = inspect.signature(recipe).parameters.get("tier")
+    return get_args(parameter.annotation) if parameter else ()
 
 
 def with_data(experiment: Experiment[Any, Any], data: str | None) -> Experiment[Any, Any]:
@@ -393,8 +436,12 @@ def with_data(experiment: Experiment[Any, Any], data: str | None) -> Experiment[
     raise UserError(f"--data: {data!r} is neither a world nor a dataset directory{near}")
 
 
-def paper_of(name: str) -> Sequence[Any]:
-    """Return the published rows that belong to a recipe; empty where there are none."""
-    from dynarium.recipes import PAPERS
+def paper_of(experiment: Experiment[Any, Any]) -> Sequence[Any]:
+    """Return the rows published about an experiment of a recipe, at whatever tier; empty where there are none."""
+    from dynarium.recipes import PAPERS, RECIPES
 
-    return PAPERS[name] if name in PAPERS else ()  # noqa: SIM401 (a registry resolves lazily)
+    recipe, _, last = experiment.name.rpartition("-")
+    for name, tier in ((experiment.name, None), (recipe, last)):
+        if name in PAPERS and (tier is None or tier in _tiers(RECIPES[name])):
+            return PAPERS[name] if experiment_of(name, tier=tier).world == experiment.world else ()
+    return ()

@@ -306,7 +306,8 @@ def published(method: str, noise: str, level: float) -> Experiment[Any, MovingDo
     """Return a published configuration as an experiment.
 
     The original trains for 100 epochs (some supervised ones 200) of 10,000 new sequences: LARS with a warm-up of 10 epochs and
-    a half cosine to a thousandth; RSSM and supervised learning with Adam at a constant rate.
+    a half cosine to a thousandth; RSSM and supervised learning with Adam at a constant rate. Probes are fitted on 10,000
+    sequences and scored on 10,000 others.
 
     Args:
         method: ``vicreg``, ``simclr``, ``rssm``, ``reconstruction`` (with the numbers of ``rssm``), ``idm``, ``supervised``.
@@ -340,7 +341,7 @@ def published(method: str, noise: str, level: float) -> Experiment[Any, MovingDo
     return Experiment(
         name=f"dots-{method}-{noise}-{level:g}" if level else f"dots-{method}",
         world=noisy(noise, level, MovingDots()),
-        data=DataConfig(online=True, train=EPOCH, val=512, test=2000),
+        data=DataConfig(online=True, train=EPOCH, val=512, test=EPOCH),
         model=_model(method, row),
         training=TrainingConfig(
             steps=epochs * epoch,
@@ -353,7 +354,7 @@ def published(method: str, noise: str, level: float) -> Experiment[Any, MovingDo
             validate_every=5 * epoch,
             checkpoint_every=2 * epoch,
         ),
-        tasks=(ProbeRollout(), Geometry()),
+        tasks=(ProbeRollout(train_sequences=EPOCH), Geometry()),
     )
 
 

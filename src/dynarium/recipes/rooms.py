@@ -24,11 +24,11 @@ RoomsExperiment = Experiment[JEPAConfig, TwoRooms]
 PUBLISHED = JEPAConfig(
     encoder=Impala(),
     prediction=1.0,
-    regularizer=VICReg(std=16.0, cov=8.0, over="frames"),
+    regularizer=VICReg(std=16.0, cov=8.0 / 511, over="frames"),  # theirs is the mean of the d (d - 1) squares
     temporal=12.0,
     inverse_dynamics=InverseDynamics(weight=1.0, hidden=(256, 256)),
 )
-"""The weights of arXiv:2602.03604. Trained as briefly as two cores can, latents of places 6 px apart are as far as any."""
+"""The weights of arXiv:2602.03604."""
 
 BRIEF = JEPAConfig(
     embedding=256,
@@ -58,7 +58,7 @@ def rooms_pldm(tier: Tier = "cpu") -> RoomsExperiment:
     and the cost summed over it; without inverse dynamics 1 +- 1 %. Deviations: the GRU has no layer norm; predictions reach 16
     steps (theirs 8).
 
-    ``cpu``, about 40 minutes on one core: ``BRIEF``, batches of 32, 5000 steps; walks of longer steps, of which three in ten
+    ``cpu``, about 50 minutes on one core: ``BRIEF``, batches of 32, 5000 steps; walks of longer steps, of which three in ten
     come to the door; and a planner that holds its noise for 20 steps and whose cost saturates, so that a way around a wall
     costs time and not distance, with half of their candidates every 8 steps.
 

@@ -18,7 +18,14 @@ from dynarium.recipes.study import Claim, Record, check_words
 from dynarium.recipes.svg import Tier, digits
 from dynarium.recipes.video_benchmarks import push
 
-METHODS = {"lp": "svg-lp", "fp": "svg-fp", "deterministic": "svg-deterministic", "srvp": "srvp"}
+METHODS = {
+    "lp": "svg-lp",
+    "fp": "svg-fp",
+    "deterministic": "svg-deterministic",
+    "srvp": "srvp",
+    "prime": "svg-prime",
+    "flow": "flow-video",
+}
 """Method -> model."""
 
 WORLDS = {"digits": digits, "push": push}
@@ -43,11 +50,11 @@ CLEAR = 2.0
 class StochasticBounces:
     """The study of priors. What is left out is everything.
 
-    Tiers: ``cpu``: the recipes ``svg-*-smmnist``, ``srvp-smmnist`` and ``svg-*-push`` of that tier, 4 methods x 2 worlds a
-    seed. ``paper``: their published sizes, for GPUs. ``smoke``: seconds, to see that it works.
+    Tiers: ``cpu``: the recipes ``*-smmnist`` and ``*-push`` of that tier, 6 methods x 2 worlds a seed, asked about all frames
+    after the context. ``paper``: their published sizes, for GPUs. ``smoke``: seconds, to see that it works.
 
     Attributes:
-        methods: Some of lp, fp, deterministic, srvp.
+        methods: Some of lp, fp, deterministic, srvp, prime, flow.
         worlds: Some of digits, push.
         tier: ``smoke``, ``cpu`` or ``paper``.
     """
@@ -87,7 +94,8 @@ class StochasticBounces:
                 if (not self.worlds or world in self.worlds) and (not self.methods or method in self.methods):
                     base = make(model, self.tier)
                     training = replace(base.training, trackers=())
-                    yield {"method": method, "world": world}, replace(base, training=training)
+                    asked = tuple(task for task in base.tasks if not getattr(task, "horizon", None))
+                    yield {"method": method, "world": world}, replace(base, training=training, tasks=asked)
 
     def points(self, records: Sequence[Record]) -> list[dict[str, Any]]:
         """Return every row with its world among its conditions, and who answered in which seed."""

@@ -4,6 +4,7 @@ A cell is run once: when its file of results exists it is done, and what was int
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -60,7 +61,14 @@ class Claim:
 
 @runtime_checkable
 class Study(Protocol):
-    """Conditions and their experiments. A frozen dataclass whose fields narrow the study down."""
+    """Conditions and their experiments. A frozen dataclass: ``tier`` is its size, its other fields narrow it down."""
+
+    def __init__(self, *, tier: Any) -> None: ...
+
+    @property
+    def tier(self) -> str:
+        """Size of the study."""
+        ...
 
     @property
     def name(self) -> str:
@@ -100,7 +108,7 @@ def check_words(option: str, asked: Iterable[str], offered: Iterable[str]) -> No
 
 def cells_of(study: Study, seeds: Sequence[int]) -> list[Cell]:
     """Return the cells of a study, seed by seed, so that an interrupted study has whole figures early."""
-    return [
+    found = [
         Cell(
             experiment=replace(experiment, name=_named(study, condition), training=replace(training, seed=seed)),
             condition=condition,
@@ -109,6 +117,7 @@ def cells_of(study: Study, seeds: Sequence[int]) -> list[Cell]:
         for condition, experiment in study.conditions()
         for training in (experiment.training,)
     ]
+    return list({cell.file: cell for cell in found}.values())  # a level that is named twice is one
 
 
 def _named(study: Study, condition: Mapping[str, str | float]) -> str:
@@ -176,6 +185,15 @@ def read_records(cells: Sequence[Cell], out: Path) -> Iterator[dict[str, Any]]:
             yield json.loads((out / cell.file).read_text(encoding="utf-8"))
 
 
+def every_record(study: Study, out: Path) -> list[dict[str, Any]]:
+    """Return all records in the folder of a study, of whatever seeds and conditions: the whole study's own ones first."""
+    files = sorted(out.glob("*/seed-*.json"), key=lambda file: (int(file.stem.removeprefix("seed-")), file))
+    seeds = dict.fromkeys(int(file.stem.removeprefix("seed-")) for file in files)
+    own = [out / cell.file for cell in cells_of(type(study)(tier=study.tier), tuple(seeds))]
+    ordered = [file for file in dict.fromkeys([*own, *files]) if file.exists()]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in ordered]
+
+
 def run_cell(
     cell: Cell, file: Path, runs: Path, metrics: tuple[str, ...] | None = None, quiet: bool = False
 ) -> tuple[str, str]:
@@ -210,7 +228,7 @@ def run_cell(
         **({"validation": _last(curves, "val")} if metrics else {}),
         **({"protocol": protocols} if protocols else {}),
         "rows": rows,
-        "paper": [asdict(row) | {"standard_error": None} for row in cell.paper],
+        "paper": [asdict(row) | {"standard_error": _or_none(row.standard_error)} for row in cell.paper],
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(".partial")
@@ -219,6 +237,10 @@ def run_cell(
     if metrics:
         shutil.rmtree(run.files.checkpoints / "last", ignore_errors=True)
     return str(file), ""
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _last(curves: Sequence[Mapping[str, Any]], split: str) -> Mapping[str, Any]:

@@ -20,9 +20,10 @@ Array = Any
 
 
 def to_bytes(video: Array, sequences: int | None = None) -> UInt8[np.ndarray, "b t h w 3"]:
-    """Turn frames [b, t, c, h, w] (``uint8`` or floating point in [0, 1], one to three channels) into RGB bytes.
+    """Turn frames [b, t, c, h, w] (``uint8`` or floating point in [0, 1], one to four channels) into RGB bytes.
 
-    Two channels, a thing and its surroundings, become red and cyan.
+    Two channels, a thing and its surroundings, become red and cyan. Of four, the first three are red, green and blue; the
+    fourth, a depth, say, is not shown.
 
     Args:
         video: The frames.
@@ -33,12 +34,12 @@ def to_bytes(video: Array, sequences: int | None = None) -> UInt8[np.ndarray, "b
     """
     video = np.asarray(video)
     video = video[:sequences] if video.ndim else video
-    if video.ndim != 5 or video.shape[2] not in (1, 2, 3) or 0 in video.shape:
-        raise UserError(f"video: expected [b, t, c, h, w] with c 1, 2 or 3 and nothing empty, got shape {video.shape}")
+    if video.ndim != 5 or video.shape[2] > 4 or 0 in video.shape:
+        raise UserError(f"video: expected [b, t, c, h, w] with c 1 to 4 and nothing empty, got shape {video.shape}")
     if video.dtype != np.uint8:
         finite = np.nan_to_num(video.astype(np.float64), nan=0.0, posinf=1.0, neginf=0.0)
         video = (finite.clip(0, 1) * 255 + 0.5).astype(np.uint8)
-    video = video[:, :, [0, 1, 1]] if video.shape[2] == 2 else video
+    video = video[:, :, [0, 1, 1]] if video.shape[2] == 2 else video[:, :, :3]
     pixels = np.moveaxis(video, 2, -1)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:-1], 3)))
 

@@ -30,7 +30,7 @@ def write_report(run_directory: Path, out: Path | None = None, paper: Sequence[A
     """
     run = read_run(Path(run_directory))
     parts = [
-        sections.results(run),
+        sections.results(run, paper),
         sections.films(run),
         sections.vector_field(run),
         scenes(run),

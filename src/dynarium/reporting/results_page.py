@@ -15,7 +15,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from dynarium.errors import UserError
-from dynarium.reporting.results_sections import PICTURES, Part, compared_part, folded, join, task_part
+from dynarium.reporting.results_sections import PICTURES, Part, compared_part, folded, join, protocols, task_part
 from dynarium.reporting.rows import Record, record_of, words
 from dynarium.reporting.tables import markdown, paper_table
 
@@ -155,7 +155,7 @@ def _recipe(name: str, records: list[dict[str, Any]]) -> Part:
         parts.append(Part(text=folded("The paper's numbers beside ours", text) if len(table.rows) > 12 else text))
     made = folded("How it was made: commits, hardware, versions", _provenance(records))
     head = f"# {name}\n\nRun again by `dynarium reproduce {name}`. [All results](../results.md)\n"
-    page = join([Part(text=head), *parts, Part(text=made)])
+    page = join([Part(text=head), *parts, Part(text=protocols(records)), Part(text=made)])
     return replace(page, text=page.text.replace(f"]({PICTURES}/", f"](../{PICTURES}/"))  # a folder deeper
 
 

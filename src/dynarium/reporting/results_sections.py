@@ -48,6 +48,20 @@ def folded(title: str, text: str) -> str:
     return f'<details markdown="1">\n<summary>{title}</summary>\n\n{text}\n</details>\n'
 
 
+def protocols(records: Iterable[Mapping[str, Any]]) -> str:
+    """Fold how the numbers of some records were made, every way of asking once; empty where no record says it."""
+    found = [(task, said) for record in records for task, said in (record.get("protocol") or {}).items()]
+    lines = dict.fromkeys(f"- **{words(task)}**: {_said(protocol)}" for task, protocol in found)
+    return folded("Protocol: two numbers can be compared if these are equal", "\n".join(lines) + "\n") if lines else ""
+
+
+def _said(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return str(value)
+    said = {words(str(name)): inner for name, inner in value.items() if inner not in (None, {}, [])}
+    return "; ".join(f"{k} ({_said(v)})" if isinstance(v, Mapping) else f"{k} {_said(v)}" for k, v in said.items())
+
+
 def task_part(name: str, task: str, rows: Sequence[Any], paper: Sequence[Record], over: str) -> Part:
     """Show what a recipe answered to a task.
 

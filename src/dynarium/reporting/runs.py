@@ -56,6 +56,12 @@ class RunRecord:
         """Name of the recipe, or else of the directory."""
         return str(self.config.get("name") or self.directory.resolve().name)
 
+    @property
+    def seed(self) -> Any:
+        """Seed of the training."""
+        training = self.config.get("training")
+        return training.get("seed") if isinstance(training, dict) else None
+
     def series(self, scalar: str, split: str) -> tuple[list[float], list[float]]:
         """Return the steps and values of a logged scalar in one split."""
         lines = [m for m in self.metrics if m.get("split", "train") == split and _is_number(m.get(scalar))]

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dynarium.reporting.runs import RunRecord, TaskRecord
 from dynarium.reporting.samples import samples_legend, samples_of, samples_shown
 from dynarium.reporting.settings import curves_of, is_sweep, settings_chart
 from dynarium.reporting.strips import MOST_FRAMES, animated, ordered, strip
-from dynarium.reporting.tables import Table, result_tables
+from dynarium.reporting.tables import Table, paper_table, result_tables
 from dynarium.reporting.training import training_section
 
 SEQUENCES = 3
@@ -27,8 +28,8 @@ MOST_TABLES = 4
 """Tables of a task that are open at once; the others can be unfolded."""
 
 
-def results(run: RunRecord) -> Html:
-    """Show the tables of every task."""
+def results(run: RunRecord, paper: Sequence[Any] = ()) -> Html:
+    """Show the tables of every task, and what the paper printed beside ours."""
     if not any(record.rows for record in run.tasks):
         return section("results", "Results", _quiet("No results yet: dynarium evaluate makes them."))
     content = []
@@ -42,6 +43,11 @@ def results(run: RunRecord) -> Html:
         if rest := tables[MOST_TABLES:]:
             names = ", ".join(_caption(table) for table in rest)
             content.append(tag("details", tag("summary", f"{len(rest)} more: {names}"), tables_shown(rest)))
+    if paper:
+        rows = [row for record in run.tasks for row in record.rows]
+        printed = [row if isinstance(row, dict) else asdict(row) for row in paper]
+        table = paper_table(run.name, [{"seed": run.seed, "rows": rows, "paper": printed}])
+        content.append(tag("details", tag("summary", "The paper's numbers beside ours"), tables_shown([table])))
     return section("results", "Results", *content)
 
 

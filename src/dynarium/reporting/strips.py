@@ -47,7 +47,10 @@ PLAIN = (90, 90, 90)
 
 
 def ordered(videos: Mapping[str, np.ndarray]) -> dict[str, UInt8[np.ndarray, "b t h w 3"]]:
-    """Return the films as RGB bytes, truth first; those of another shape than the first cannot be aligned and go."""
+    """Return the films as RGB bytes, truth first; those of another shape than the first cannot be aligned and go.
+
+    Of four channels the fourth is not shown.
+    """
     rank = {name: i for i, name in enumerate(ORDER)}
     films = {}
     for name in sorted(videos, key=lambda n: rank.get(n, len(ORDER))):

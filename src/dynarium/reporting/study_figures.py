@@ -5,7 +5,7 @@ from typing import Any
 
 from dynarium.reporting.noise_panels import noise_panels
 from dynarium.reporting.results_page import pooled
-from dynarium.reporting.results_sections import CHARTED, compared_curves, folded, merged_rows
+from dynarium.reporting.results_sections import CHARTED, compared_curves, folded, merged_rows, protocols
 from dynarium.reporting.rows import panels
 from dynarium.reporting.settings import is_sweep, settings_picture
 from dynarium.reporting.study_tables import level_tables
@@ -42,12 +42,15 @@ def split_tables(tables: Sequence[Table]) -> tuple[list[Table], list[Table]]:
     return short, [table for table in tables if table not in short]
 
 
-def study_page(tables: Sequence[Table], pictures: Mapping[str, str]) -> str:
-    """Write what a study found as Markdown: its pictures, which lie beside the page, and its tables, the wide ones folded."""
+def study_page(tables: Sequence[Table], pictures: Mapping[str, str], records: Points = ()) -> str:
+    """Write what a study found as Markdown: its pictures, which lie beside the page, its tables, and how the numbers were made.
+
+    Wide tables, and what ``records`` say of how they were made, are folded.
+    """
     shown = [f"![{name.removesuffix('.svg')}]({name})\n" for name in pictures]
     short, wide = split_tables(tables)
     hidden = [folded("Every number of the charts", "\n".join(map(markdown, wide)))] if wide else []
-    return "\n".join([*shown, *map(markdown, short), *hidden])
+    return "\n".join([*shown, *map(markdown, short), *hidden, protocols(records)]).rstrip() + "\n"
 
 
 FIGURES: dict[str, Callable[[str, Points], tuple[list[Table], dict[str, str]]]] = {

@@ -33,6 +33,8 @@ def sentence(run: RunRecord) -> str:
     if not config:
         return "The configuration of this run is not there."
     subject = f"A {model}" if model else "A model"
+    if imported := _mapping(run.environment.get("imported")).get("file"):
+        return f"{subject} imported from the checkpoint {imported}."
     sequences = (
         "an endless stream"
         if data.get("online")

@@ -67,9 +67,9 @@ def paper_table(recipe: str, records: Sequence[Mapping[str, Any]]) -> Table:
         records: One mapping for each seed, as ``dynarium reproduce`` writes them: ``seed``, ``rows``, ``paper``, ...
 
     Returns:
-        For each number of the paper: paper | ours | difference, then the trivial baselines at the same settings. Ours
-        is the mean over seeds ± the standard error over seeds; of a single seed ± the standard error over sequences.
-        Where not every seed has a finite value, the cell says how many have.
+        For each number of the paper: paper | ours | difference, then the trivial baselines at the same settings. A standard
+        error of the paper's is shown where it printed one. Ours is the mean over seeds ± the standard error over seeds; of a
+        single seed ± the standard error over sequences. Where not every seed has a finite value, the cell says how many have.
     """
     ours = [[record_of(row) for row in record.get("rows") or ()] for record in records]
     paper = [record_of(row) for row in (records[0].get("paper") or () if records else ())]
@@ -85,7 +85,7 @@ def paper_table(recipe: str, records: Sequence[Mapping[str, Any]]) -> Table:
     for i, (record, (value, error, n)) in enumerate(zip(everything, pooled, strict=True)):
         trivial = i >= len(paper)
         group = (trivial, record.metric, record.method, [v for v in record.condition.values() if isinstance(v, str)])
-        published = "–" if trivial else _fixed(record.value, digits)
+        published = "–" if trivial else _with_error(record.value, record.standard_error, digits)
         difference = "–" if trivial or not math.isfinite(value) else f"{value - record.value:+.{digits}f}"
         cells = (words(record.metric), _setting(record), record.method, published, _with_error(value, error, digits))
         if 0 < n < len(records):

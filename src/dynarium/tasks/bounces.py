@@ -15,7 +15,7 @@ from dynarium.metrics.roc import clustered_auc
 from dynarium.models.capabilities import Forecasts, ForeseesChance
 from dynarium.objectives.gaussians import gaussian_kl
 from dynarium.tasks.baselines import hold_last
-from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, known_steps, need
+from dynarium.tasks.common import Tally, cut, data_record, device_of, evaluation_batches, frames_of, known_steps, need
 from dynarium.types import Result, Row, SequenceBatch
 
 FIELD = "bounce"
@@ -91,7 +91,7 @@ class Bounces:
             judged = known.clone()
             judged[:, : self.context] = False
             events.append((bounce, judged))
-            series = _beliefs(model, batch.to(device))
+            series = _beliefs(model, batch.to(device), self.context)
             offsets = _isolated(bounce, self.window)
             for metric, values in series.items():
                 method = metric.replace("_", "-")
@@ -105,7 +105,15 @@ class Bounces:
                 for method, errors in self._errors(model, batch.to(device)).items():
                     self._align(tally, method, "mse", errors, first, judged, baseline=method == "copy-last")
         rows = (*tally.rows(), *_detection(believed, events))
-        return Result(task=self.name, rows=rows, examples=self._curves(rows))
+        protocol = {
+            "context": self.context,
+            "window": self.window,
+            "clips": start,
+            "split": self.split,
+            "dataset": data_record(dataset),
+            "uncertainty": "standard error of the mean over clips; of an AUC clustered by clip",
+        }
+        return Result(task=self.name, rows=rows, examples=self._curves(rows), protocol=protocol)
 
     def _align(
         self,
@@ -146,9 +154,9 @@ class Bounces:
         return curves
 
 
-def _beliefs(model: Any, batch: SequenceBatch) -> dict[str, Float[Tensor, "b t"]]:
+def _beliefs(model: Any, batch: SequenceBatch, context: int) -> dict[str, Float[Tensor, "b t"]]:
     """Return deviation of the prior and KL of every step, zero at the first; nothing of a model without latents."""
-    beliefs = model.beliefs(batch)
+    beliefs = model.beliefs(batch, context=context)
     if beliefs is None:
         return {}
     found = {

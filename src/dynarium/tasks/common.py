@@ -1,6 +1,6 @@
 """What the tasks share: batches of a split, capabilities, sums over sequences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -53,6 +53,23 @@ def known_steps(batch: SequenceBatch) -> Bool[Tensor, "b t"]:
     assert stepped is not None
     known = batch.observed()
     return torch.ones(stepped.shape[:2], dtype=torch.bool, device=stepped.device) if known is None else known
+
+
+def data_record(dataset: Dataset) -> dict[str, Any]:
+    """Return what a protocol says of the data: name, hash, and of digits where they are from."""
+    return {
+        "name": dataset.directory.name,
+        "content_hash": dataset.schema.content_hash,
+        "glyphs": _found_in(dataset.schema.generator, "glyphs"),
+    }
+
+
+def _found_in(values: Mapping[str, Any], name: str) -> Any:
+    """Return the first value called ``name`` in nested mappings; ``None`` where there is none."""
+    if name in values:
+        return values[name]
+    inner = (_found_in(value, name) for value in values.values() if isinstance(value, Mapping))
+    return next((value for value in inner if value is not None), None)
 
 
 def need(model: Any, capability: type, task: str) -> None:

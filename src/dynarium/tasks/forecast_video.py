@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -20,8 +20,8 @@ from dynarium.nn.perceptual import Network, load_lpips
 from dynarium.nn.video_features import I3D, RandomVideoFeatures
 from dynarium.nn.weight_files import file_hash
 from dynarium.tasks.baselines import background, hold_last, mean_image, where_any
-from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, frames_of, known_steps, need
-from dynarium.tasks.video_scores import HIGHER, Extreme, Metric, Scorer, ensemble_scores, found_in, merits
+from dynarium.tasks.common import Tally, cut, data_record, device_of, evaluation_batches, frames_of, known_steps, need
+from dynarium.tasks.video_scores import HIGHER, Extreme, Metric, Scorer, ensemble_scores, merits
 from dynarium.types import Result, Row, SequenceBatch
 
 BYTES_AT_ONCE = 1 << 28
@@ -40,7 +40,8 @@ class ForecastVideo:
     choosing by itself (Denton & Fergus 2018; Franceschi et al. 2020); ``mean``, the expected score of a sample; ``worst``;
     ``posterior``, frames reconstructed with a look at them, where the model does that; and the trivial ``black``,
     ``copy-last`` and ``mean-image`` (of the training split). Every metric has a row for every step ahead and, as
-    ``<metric>_mean``, one over the horizon. The best of N looks at the answer, and grows with N; so there are also
+    ``<metric>_mean``, one over the horizon, with ``_low`` and ``_high`` the bounds of its 95 % interval over sequences
+    (1.96 standard errors). The best of N looks at the answer, and grows with N; so there are also
 
     - ``ensemble`` rows: ``crps``, the continuous ranked probability score of a pixel given all samples (of a trivial
       answer the absolute error), ``crps_skill``, the share of a trivial answer's CRPS that is saved, and ``diversity``,
@@ -48,6 +49,8 @@ class ForecastVideo:
     - ``frechet_random_features`` and, with a network for it, ``fvd``: the Frechet distance between whole videos, context
       included, forecast once for each sequence (``sample``), and the true ones. ``data`` is what as many training sequences
       score. The first is no FVD: see ``nn/video_features.py``.
+
+    Asked with a horizon, the question is named after it: ``forecast-video-20`` stands beside ``forecast-video``.
 
     A model whose samples are all equal is asked for one, and its rows say ``samples`` 1. SSIM, PSNR and the rest are
     defined in ``metrics/image_quality.py``; they see frames in [0, 1] that are not rounded to bytes. ``Result.protocol``
@@ -91,6 +94,8 @@ class ForecastVideo:
         for name in ("context", "samples", "batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"forecast-video.{name}: expected at least 1, got {getattr(self, name)}")
+        if self.horizon is not None and self.horizon < 1:
+            raise UserError(f"forecast-video.horizon: expected at least 1, got {self.horizon}")
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise UserError(f"forecast-video.temperature: expected a number of at least 0, got {self.temperature}")
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
@@ -99,7 +104,7 @@ class ForecastVideo:
     @property
     def name(self) -> str:
         """The task's name."""
-        return "forecast-video"
+        return "forecast-video" if self.horizon is None else f"forecast-video-{self.horizon}"
 
     @torch.no_grad()
     def run(self, model: Any, dataset: Dataset) -> Result:
@@ -149,14 +154,11 @@ class ForecastVideo:
             "metrics": scorer.record(),
             "crps": "fair estimator, per pixel",
             "frechet": "one sample a sequence against the same true sequences, context frames in both",
+            "features": {k: drawn for k, feature in features.items() if (drawn := getattr(feature, "drawn", None))},
             "clips": clips,
             "split": self.split,
-            "dataset": {
-                "name": dataset.directory.name,
-                "content_hash": dataset.schema.content_hash,
-                "glyphs": found_in(dataset.schema.generator, "glyphs"),
-            },
-            "uncertainty": "standard error of the mean over clips",
+            "dataset": data_record(dataset),
+            "uncertainty": "standard error of the mean over clips; intervals: 1.96 of them on both sides",
             "weights": weights,
             "seed": self.seed,
         }
@@ -333,7 +335,7 @@ class _Session:
     def rows(self) -> tuple[Row, ...]:
         """Return all rows."""
         condition: dict[str, Any] = {"horizon": self.horizon, "samples": self.samples}
-        rows = list(self.tally.rows())
+        rows = [bound for row in self.tally.rows() for bound in _with_interval(row)]
         ours = torch.cat(self.crps["ensemble"])
         for method in TRIVIAL:
             theirs = torch.cat(self.crps[method])
@@ -364,6 +366,17 @@ class _Session:
                 )
             )
         return tuple(rows)
+
+
+def _with_interval(row: Row) -> tuple[Row, ...]:
+    """Return a row; of a mean over the horizon with the bounds of its 95 % interval."""
+    if not row.metric.endswith("_mean"):
+        return (row,)
+    bounds = (("low", -1.96), ("high", 1.96))
+    return row, *(
+        replace(row, metric=f"{row.metric}_{end}", value=row.value + z * row.standard_error, standard_error=math.nan)
+        for end, z in bounds
+    )
 
 
 @dataclass

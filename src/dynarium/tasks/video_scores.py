@@ -1,6 +1,5 @@
 """How the frames of video predictions are scored: by name, many samples against one truth, in memory that stays flat."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -124,11 +123,3 @@ class Extreme:
         else:
             better = (value > self.merit).to(samples.device)[:, None, None, None, None]
             self.merit, self.video = torch.maximum(self.merit, value), torch.where(better, video, self.video)
-
-
-def found_in(values: Mapping[str, Any], name: str) -> Any:
-    """Return the first value called ``name`` in nested mappings; ``None`` where there is none."""
-    if name in values:
-        return values[name]
-    inner = (found_in(value, name) for value in values.values() if isinstance(value, Mapping))
-    return next((value for value in inner if value is not None), None)

@@ -15,10 +15,12 @@ class TrainingConfig:
         steps: Optimiser steps.
         batch_size: Sequences of a batch, over all processes.
         learning_rate: Learning rate as a function of the step.
-        optimizer: Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019) or LARS (You et al. 2017).
-        betas: Decays of the running means of gradient and squared gradient in Adam and AdamW; LARS has none.
+        optimizer: Adam (Kingma & Ba 2015), AdamW (Loshchilov & Hutter 2019), LARS (You et al. 2017), RMSprop (Tieleman &
+            Hinton 2012) or SGD, stochastic gradient descent with momentum.
+        betas: Decays of the running means of gradient and squared gradient in Adam and AdamW. The momentum of SGD is the
+            first one, 0 for none; the decay in RMSprop, which has no momentum, is the second; LARS has neither.
         weight_decay: Weight decay of the optimiser.
-        decayed: What decays in Adam and AdamW: ``all`` parameters, or ``matrices``, which leaves biases and gains alone.
+        decayed: What decays: ``all`` parameters, or ``matrices``, which leaves biases and gains alone, as LARS always does.
         fused: One kernel for all parameters in Adam and AdamW instead of one operation after the other.
         clip_norm: Clip the gradient to this norm; ``None``: do not clip.
         ema: Decay of an exponential moving average of the weights, which is then validated and kept as best.
@@ -38,7 +40,7 @@ class TrainingConfig:
     steps: int = 10_000
     batch_size: int = 32
     learning_rate: Schedule = Constant(value=1e-3)
-    optimizer: Literal["adam", "adamw", "lars"] = "adam"
+    optimizer: Literal["adam", "adamw", "lars", "rmsprop", "sgd"] = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     decayed: Literal["all", "matrices"] = "all"

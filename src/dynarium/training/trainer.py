@@ -113,6 +113,11 @@ def optimizer_of(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimi
     if config.decayed == "matrices":
         matrices, others = ([p for p in parameters if (p.ndim > 1) == kind] for kind in (True, False))
         parameters = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+    momentum, decay = config.betas
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, momentum=momentum, **options)
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, alpha=decay, **options)
     options |= {"betas": config.betas} | ({"fused": True} if config.fused else {})
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer](parameters, **options)
 
