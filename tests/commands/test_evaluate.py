@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from dynarium.cli import main
+from dynarium.commands.evaluate import _run_first
 
 SMALL = [
     "--data.train",
@@ -93,3 +94,20 @@ def test_a_questions_options_on_the_command_line(capsys):
         assert main(["evaluate", run, *words]) == 2
         printed = capsys.readouterr().err
         assert message in printed and printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--task identify RUN --data mine.mat", "RUN --task identify --data mine.mat"),
+        ("--split val --task probe identify RUN", "RUN --split val --task probe identify"),
+        ("RUN --task identify fast", None),
+        ("--data mine.mat RUN --task identify fast", None),
+        ("--data=mine.mat RUN --task identify fast", None),
+        ("--task identify fast --sequences 3 RUN", None),
+        ("--task fast", None),
+        ("--task identify --identify.noise 0 0.1", None),
+    ],
+)
+def test_the_run_may_follow_the_names_of_tasks(words, expected):
+    assert _run_first(words.split()) == (expected or words).split()

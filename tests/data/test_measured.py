@@ -3,7 +3,7 @@ import pytest
 import scipy.io
 
 from dynarium.cli import main
-from dynarium.data import import_measured
+from dynarium.data import Dataset, import_measured
 from dynarium.errors import UserError
 
 RANDOM = np.random.default_rng(0)
@@ -66,6 +66,104 @@ def test_named_signals_cut_into_sequences(tmp_path):
     assert dataset.schema.fields["action"].names == ("volt", "pump")
 
 
+SIX_U, SIX_Y = RANDOM.normal(size=(2, 6, 40, 1))
+"""Six experiments with one channel."""
+
+
+def cells(arrays):
+    value = np.empty((1, len(arrays)), object)
+    for k, array in enumerate(arrays):
+        value[0, k] = array
+    return value
+
+
+@pytest.mark.parametrize(
+    ("lay", "layout"),
+    [
+        (lambda x: x[..., 0], "experiments"),
+        (lambda x: x[..., 0].T, "experiments"),
+        (lambda x: x.transpose(1, 2, 0), "channels"),
+        (lambda x: x.transpose(1, 2, 0), "experiments"),
+        (lambda x: x.transpose(0, 2, 1), "channels"),
+        (cells, "channels"),
+        (lambda x: cells(x.transpose(0, 2, 1)), "experiments"),
+    ],
+)
+def test_several_experiments_with_one_channel(tmp_path, lay, layout):
+    scipy.io.savemat(tmp_path / "a.mat", {"u": lay(SIX_U), "y": lay(SIX_Y)})
+    words = [] if layout == "channels" else ["--layout", layout]
+    assert main(["data", "import", str(tmp_path / "a.mat"), "--out", str(tmp_path / "a"), *words]) == 0
+    for found, expected in zip(stored(Dataset(tmp_path / "a")), (SIX_U, SIX_Y), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_experiments_with_several_channels(tmp_path):
+    u = RANDOM.normal(size=(40, 2, 6))
+    np.savez(tmp_path / "a.npz", u=u, y=SIX_Y[..., 0])
+    found = stored(import_measured(tmp_path / "a.npz", tmp_path / "a", layout="experiments"))
+    np.testing.assert_allclose(found[0], u.transpose(2, 0, 1), rtol=1e-6)
+    np.testing.assert_allclose(found[1], SIX_Y, rtol=1e-6)
+
+
+def test_experiments_that_cannot_be_read(tmp_path):
+    (tmp_path / "a.csv").write_text("u1,u2,y1,y2\n1,2,3,4\n")
+    with pytest.raises(UserError, match="a.csv is a table, whose columns are channels"):
+        import_measured(tmp_path / "a.csv", tmp_path / "a", layout="experiments")
+    scipy.io.savemat(tmp_path / "a.mat", {"u": cells([*SIX_U[:2], SIX_U[2, :30]]), "y": cells(SIX_Y[:3])})
+    with pytest.raises(UserError, match="'u': expected cells with equally many steps, got 40, 30"):
+        import_measured(tmp_path / "a.mat", tmp_path / "a")
+    scipy.io.savemat(tmp_path / "a.mat", {"u": cells(SIX_U), "y": cells(SIX_Y[:3])})
+    with pytest.raises(UserError, match="equal length, got 6 sequences of u and 3 of y"):
+        import_measured(tmp_path / "a.mat", tmp_path / "a")
+
+
+def test_pieces_at_rest_are_left_out(tmp_path, capsys):
+    u = U[:, 0].copy()
+    u[:150] = 0
+    np.savez(tmp_path / "a.npz", u=u, y=Y)
+    dataset = import_measured(tmp_path / "a.npz", tmp_path / "a", steps=50)
+    np.testing.assert_allclose(stored(dataset)[0].ravel(), u[150:], rtol=1e-6)
+    said = capsys.readouterr().err
+    assert "a.npz: left out 3 of 6 pieces of 50 steps" in said and said.count("\n") == 1
+    assert "without 3 of 6 pieces" in dataset.schema.generator["source"]
+    np.savez(tmp_path / "a.npz", u=0 * u, y=Y)
+    with pytest.raises(UserError, match="'u' is constant over sequence 0"):
+        import_measured(tmp_path / "a.npz", tmp_path / "b", steps=50)
+
+
+TIMES = 0.1 * np.arange(300)
+GAP = np.where(np.arange(300) > 7, TIMES + 0.2, TIMES)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"Ts": 0.0}, "a.npz: 'Ts': expected a positive sampling time, got 0"),
+        ({"Ts": "fast"}, "a.npz: 'Ts': expected numbers"),
+        ({"t": GAP}, "a.npz: 't': expected even steps, most are 0.1, got 0.3 after row 8"),
+        ({"time": TIMES[::-1]}, "a.npz: 'time': expected even steps, most are -0.1, got -0.1 after row 1"),
+    ],
+)
+def test_what_is_no_sampling_time(tmp_path, arrays, message):
+    np.savez(tmp_path / "a.npz", u=U, y=Y, **arrays)
+    with pytest.raises(UserError, match=message):
+        import_measured(tmp_path / "a.npz", tmp_path / "a")
+    assert import_measured(tmp_path / "a.npz", tmp_path / "a", dt=0.5).schema.dt == 0.5
+
+
+def test_a_gap_in_a_table_is_at_the_row_that_an_editor_shows(tmp_path):
+    lines = ["t;u;y", "s;V;m", *(f"{t:.1f};{u:.3f};{y:.3f}" for t, u, y in zip(GAP, U[:, 0], Y[:, 0], strict=True))]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    with pytest.raises(UserError, match="got 0.3 after row 10"):
+        import_measured(tmp_path / "a.csv", tmp_path / "a")
+
+
+def test_the_sampling_time_beside_the_inputs(tmp_path):
+    both = {"est": {"u": U, "y": Y, "Ts": 0.2}, "val": {"u": U, "y": Y, "Ts": 0.3}}
+    scipy.io.savemat(tmp_path / "a.mat", both)
+    assert import_measured(tmp_path / "a.mat", tmp_path / "a", inputs=("val.u",)).schema.dt == 0.3
+
+
 def broken(**changes):
     return {"u": U.copy(), "y": Y.copy()} | changes
 
@@ -93,10 +191,16 @@ def test_one_clear_line(tmp_path, name, capsys):
 
 def test_unequal_columns_and_unknown_names(tmp_path):
     np.savez(tmp_path / "a.npz", u=U[:, 0], v=U[:20, 0], y=Y)
-    with pytest.raises(UserError, match="equal length, got u 300, v 20"):
+    with pytest.raises(UserError, match="equal length, got 300 steps of u and 20 of v"):
         import_measured(tmp_path / "a.npz", tmp_path / "a", inputs=("u", "v"))
     with pytest.raises(UserError, match="has no 'w'"):
         import_measured(tmp_path / "a.npz", tmp_path / "a", outputs=("w",))
+    for names, message in (
+        ({"inputs": ("y",)}, "expected different signals, got 'y' as both"),
+        ({"inputs": ("u", "u")}, "expected every signal once, got 'u' 2 times"),
+    ):
+        with pytest.raises(UserError, match=message):
+            import_measured(tmp_path / "a.npz", tmp_path / "a", **names)
     with pytest.raises(UserError, match="at most the 300 steps"):
         import_measured(tmp_path / "a.npz", tmp_path / "a", steps=301)
 
@@ -118,6 +222,4 @@ def test_command_line(tmp_path, capsys):
     np.savez(tmp_path / "a.npz", u=U, y=Y)
     main(["data", "import", str(tmp_path / "a.npz"), "--out", str(tmp_path / "a"), "--steps", "100"])
     assert "dataset:" in capsys.readouterr().out
-    from dynarium.data import Dataset
-
     assert Dataset(tmp_path / "a").shapes == {"action": (100, 2), "observation": (100, 1)}

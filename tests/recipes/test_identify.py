@@ -1,7 +1,9 @@
 """Recipes of identification: the published sizes, warm starts, and questions about a user's own file."""
 
+import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,15 +119,41 @@ def test_a_model_of_another_size_cannot_start_there(tmp_path):
 
 def test_a_users_file(simulator, tmp_path, capsys):
     u, y = signals(1100)
-    scipy.io.savemat(tmp_path / "mine.mat", {"u": u, "y": y, "Ts": 0.1})
-    assert main(["evaluate", str(simulator), "--task", "identify", "--data", str(tmp_path / "mine.mat")]) == 0
+    scipy.io.savemat("mine.mat", {"u": u, "y": y, "Ts": 0.1})
+    assert main(["evaluate", "--task", "identify", str(simulator), "--data", "mine.mat"]) == 0
     out, _ = printed(capsys)
     assert all(word in out for word in ("arx", "subspace", "model", "rmse"))
-    assert os.path.exists(simulator / "results" / "identify-mine.json")
-    assert not os.path.exists(simulator / "results" / "identify-noise-mine.json")
+    assert os.path.exists(simulator / "results" / "identify-on-mine.json")
+    assert not os.path.exists(simulator / "results" / "identify-noise-on-mine.json")
     # Shorter records than the model was trained with: the same share of them is context.
     np.savez(tmp_path / "short.npz", u=u[:250], y=y[:250])
     assert main(["evaluate", str(simulator), "--task", "identify", "--data", str(tmp_path / "short.npz")]) == 0
+
+
+def test_of_files_shorter_than_the_context_the_same_share_is_context(tmp_path, capsys):
+    run = str(train(tiny("one-step"), runs=tmp_path, quiet=True).directory)  # 10 steps of 20 are context
+    for steps in (8, 12, 2, 1100):
+        u, y = signals(steps)
+        np.savez(f"of-{steps}.npz", u=u, y=y)
+    for steps, context in ((8, 4), (12, 10)):
+        assert main(["evaluate", run, "--data", f"of-{steps}.npz"]) == 0
+        rows = json.loads((Path(run) / "results" / f"identify-on-of-{steps}.json").read_text())["rows"]
+        assert {row["condition"]["context"] for row in rows} == {context}
+    for words in (["of-2.npz"], ["of-8.npz", "--identify.context", "12"], ["of-1100.npz", "--identify.context", "20"]):
+        capsys.readouterr()
+        assert main(["evaluate", run, "--data", *words]) == 2
+        error = printed(capsys)[1]
+        assert words[0] in error and "horizon -" not in error and error.count("\n") == 1
+
+
+def test_options_are_of_the_question_without_a_label(simulator):
+    results = simulator / "results"
+    before = {file: file.stat().st_mtime_ns for file in results.glob("identify-*.json")} if results.exists() else {}
+    words = ["--identify.noise", "0", "0.1", "--identify.baselines", "arx"]
+    assert main(["evaluate", str(simulator), *words]) == 0
+    assert {file: file.stat().st_mtime_ns for file in results.glob("identify-*.json")} == before
+    rows = json.loads((results / "identify.json").read_text())["rows"]
+    assert {row["condition"]["noise"] for row in rows} == {0.0, 0.1}
 
 
 @pytest.mark.parametrize(
@@ -138,13 +166,18 @@ def test_a_users_file(simulator, tmp_path, capsys):
             [],
             "'y' holds NaN or infinity, first at step 7",
         ),
-        (lambda u, y: (np.concatenate([u, u], 1), y), [], "action: 1 channels wanted, got 2"),
+        (lambda u, y: (np.concatenate([u, u], 1), y), [], "--data: expected inputs of 1 channels, got 2 (u1, u2) in"),
         (
             lambda u, y: (u, y),
             ["--identify.context", "450", "--identify.horizon", "50"],
             "context: at most the model's 400 steps wanted, got 450",
         ),
-        (lambda u, y: (u, y), ["--identify.context", "600"], "expected a context of at least 2"),
+        (lambda u, y: (u, np.concatenate([y, y], 1)), [], "--data: expected outputs of 1 channels, got 2 (y1, y2) in"),
+        (
+            lambda u, y: (u, y),
+            ["--identify.context", "600"],
+            "--identify.context: expected fewer than the 500 steps of",
+        ),
     ],
 )
 def test_bad_files_are_one_line(simulator, tmp_path, capsys, change, words, message):
@@ -153,4 +186,20 @@ def test_bad_files_are_one_line(simulator, tmp_path, capsys, change, words, mess
     capsys.readouterr()
     assert main(["evaluate", str(simulator), "--task", "identify", "--data", str(tmp_path / "bad.mat"), *words]) == 2
     _, err = printed(capsys)
-    assert message in err and err.count("\n") == 1
+    assert message in err and err.count("\n") == 1 and "dynarium-" not in err, "no folder that the user has not made"
+
+
+def test_files_of_experiments_and_missing_ones(simulator, tmp_path, capsys):
+    u, y = signals(600)
+    np.savez("six.npz", u=u.reshape(100, 6), y=y.reshape(100, 6))
+    words = ["evaluate", str(simulator), "--task", "identify", "--data"]
+    assert main([*words, "six.npz", "--layout", "experiments", "--identify.baselines", "arx"]) == 0
+    rows = json.loads((simulator / "results" / "identify-on-six.json").read_text())["rows"]
+    assert {row["n"] for row in rows} == {6}
+    for file, more, message in (
+        ("nix.mat", [], "--data: nix.mat: no such file"),
+        (".", ["--layout", "experiments"], "--layout: is of a file of inputs and outputs, and . is a directory"),
+    ):
+        capsys.readouterr()
+        assert main([*words, file, *more]) == 2
+        assert printed(capsys)[1] == f"dynarium: error: {message}\n"

@@ -317,6 +317,8 @@ class ImportOptions:
     """Input arrays or columns of a .mat, .csv or .npz file; default: u, or u1, u2, ..."""
     outputs: tuple[str, ...] = ()
     """Its output arrays or columns; default: y, or y1, y2, ..."""
+    layout: Literal["channels", "experiments"] = "channels"
+    """What the columns of its arrays [steps, columns] are; experiments: one channel each, or [steps, channels, experiments]."""
     steps: int | None = None
     """Cut its records into sequences of so many steps; default: whole records."""
     seed: int = 0
@@ -334,12 +336,14 @@ def import_(arguments: Sequence[str], prog: str) -> None:
     chosen: dict[str, Any] = dict(vars(options))
     file, out = chosen.pop("file"), chosen.pop("out")
     own = {name: chosen.pop(name) for name in ("inputs", "outputs", "steps")}
-    if any(own.values()) or holds_signals(file):
+    layout = chosen.pop("layout")
+    if any(own.values()) or layout != "channels" or holds_signals(file):
         if any(chosen.pop(name) for name in ("binarize", "state_ahead", "time_first", "clip", "size", "channels")):
             raise UserError(
                 "--binarize, --state-ahead, --time-first, --clip, --size, --channels: are of frames, not of inputs and outputs"
             )
-        dataset = import_measured(file, out, **own, dt=options.dt, split=options.split, force=options.force)
+        own |= {"layout": layout, "dt": options.dt, "split": options.split, "force": options.force}
+        dataset = import_measured(file, out, **own)
     else:
         chosen["dt"] = 1.0 if options.dt is None else options.dt
         dataset = import_file(file, out, **chosen)
