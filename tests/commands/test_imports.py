@@ -54,7 +54,7 @@ def test_a_checkpoint_with_actions_is_asked_and_reported(capsys):
     assert found.files.read_environment()["imported"]["file"] == "model_0003.pth"
 
     assert main(["evaluate", str(run), "--data", films(), *ASKED]) == 0
-    record = json.loads((run / "results" / "forecast-video-films.json").read_text())
+    record = json.loads((run / "results" / "forecast-video-on-films.json").read_text())
     assert (record["protocol"]["context"], record["protocol"]["horizon"], record["protocol"]["clips"]) == (2, 3, 3)
     assert main(["report", str(run)]) == 0
     assert "A SVG imported from the checkpoint model_0003.pth." in (run / "report.html").read_text()
