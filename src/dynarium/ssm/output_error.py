@@ -56,7 +56,7 @@ def fit_output_error(
         y: Outputs.
         order: Number n of poles of each output.
         iterations: Filterings by the last denominator.
-        ridge: Penalty of the coefficients, as a share of the mean squared regressor.
+        ridge: Penalty of the coefficients, as a share of the mean squared regressor; signals are wanted at one scale.
         seen: Which outputs are known; ``None``: all.
     """
     p, inputs = y.shape[2], u.repeat_interleave(y.shape[2], 0)

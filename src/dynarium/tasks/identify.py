@@ -15,7 +15,7 @@ from dynarium.models.capabilities import Identifies, PredictsNext
 from dynarium.tasks.classical import IDENTIFIERS, QUICK
 from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, known_steps
 from dynarium.tasks.fitted_blocks import FittedWienerHammerstein
-from dynarium.tasks.identifiers import Identifier
+from dynarium.tasks.identifiers import Scaled
 from dynarium.types import Result, SequenceBatch
 
 _NINETY = 1.6449
@@ -161,9 +161,11 @@ class Identify:
                 answers[name] = (*found, time.perf_counter() - started, True)
         return answers
 
-    def _method(self, name: str) -> Identifier:
-        method = IDENTIFIERS[name]
-        return replace(method, steps=self.fit_steps) if isinstance(method, FittedWienerHammerstein) else method
+    def _method(self, name: str) -> Scaled:
+        found = IDENTIFIERS[name]
+        if isinstance(found.method, FittedWienerHammerstein):
+            return Scaled(replace(found.method, steps=self.fit_steps))
+        return found
 
     def _lengths(self, model: Any, dataset: Dataset, questions: list[str]) -> tuple[int, int]:
         """Return the steps of context and horizon; what is left open follows the model."""
