@@ -72,7 +72,8 @@ def test_the_average_is_that_of_akaike():
     found = averaged_output_error(u, noisy, (1, 3))
     answers = [fit_output_error(u[:, :200], noisy, n).simulate(u) for n in (1, 3)]
     error = [(x[:, :200] - noisy).square().mean((1, 2)) for x in answers]
-    akaike = [200 * e.log() + 2 * (2 * n + 2) for e, n in zip(error, (1, 3), strict=True)]
+    # n poles, n + 1 numbers of the numerator, n of the initial state and the constant.
+    akaike = [200 * e.log() + 2 * (3 * n + 2) for e, n in zip(error, (1, 3), strict=True)]
     weight = (-(akaike[0] - akaike[1]) / 2).sigmoid()[:, None, None]
     wanted = weight * answers[0] + (1 - weight) * answers[1]
     torch.testing.assert_close(found.mean, wanted, rtol=1e-6, atol=1e-6)
