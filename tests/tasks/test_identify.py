@@ -96,6 +96,19 @@ def test_sweeps_keep_the_horizon_and_hide_the_rest(dataset):
     assert found["arx", "rmse", "simulation", 60, 0.3] > found["arx", "rmse", "simulation", 120, 0.3]
 
 
+def test_a_context_too_short_for_a_baseline_leaves_out_that_one_alone(dataset):
+    task = replace(TASK, context=120, contexts=(16, 5), baselines=("context-mean", "fir", "arx", "kalman-em"))
+    result = task.run(Oracle(dataset), dataset)
+    asked = {length: {key[0] for key in table(result) if key[3] == length} for length in (5, 16, 120)}
+    assert asked[120] == {"model", "context-mean", "fir", "arx", "kalman-em"}
+    assert asked[16] == {"model", "context-mean", "arx"} and asked[5] == {"model", "context-mean"}
+    (left_out,) = result.protocol.values()
+    assert left_out == {"simulation, context 16": "fir, kalman-em", "simulation, context 5": "fir, arx, kalman-em"}
+    assert not TASK.run(Oracle(dataset), dataset).protocol
+    one_step = replace(task, context=5, contexts=(), horizon=10).run(Next(), dataset)
+    assert {row.method for row in one_step.rows} == {"model", "context-mean"}
+
+
 def test_one_step(dataset):
     found = table(TASK.run(Next(), dataset))
     assert found["model", "rmse", "one-step", 120, 0.0] == pytest.approx(
@@ -172,7 +185,6 @@ def test_bad_questions(dataset, tmp_path):
         (replace(TASK, contexts=(121,)), "contexts"),
         (replace(TASK, noise=(-0.1,)), "noise"),
         (replace(TASK, baselines=("magic",)), "magic"),
-        (replace(TASK, context=4, horizon=10), "too short"),
     ):
         with pytest.raises(UserError, match=word):
             task.run(Next(), dataset)

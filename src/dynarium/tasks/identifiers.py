@@ -26,6 +26,10 @@ Answer = tuple[Float[Tensor, "b f p"], Float[Tensor, "b f p"] | None]
 """Means of outputs, and their standard deviations where the method states any."""
 
 
+class TooShortError(UserError):
+    """A context is too short for a method; others may make do with it."""
+
+
 @runtime_checkable
 class Identifier(Protocol):
     """A way of identifying; all tensors are float64, and the context of every channel has mean 0 and deviation 1."""
@@ -206,7 +210,7 @@ class Subspace:
         """Return models of the best orders, each with the sequences that it is of.
 
         Raises:
-            UserError: There are too few steps.
+            TooShortError: There are too few steps.
         """
         train = u.shape[1] - u.shape[1] // 4
         rows = min(self.rows, train // 8)
@@ -244,9 +248,9 @@ class OutputErrorModels:
 
 
 def _check_length(method: Identifier, u: Inputs, orders: Sequence[int]) -> None:
-    """Raise a UserError where the context is too short for any order."""
+    """Raise ``TooShortError`` where the context is so for any order."""
     if not orders:
-        raise UserError(f"identify: a context of {u.shape[1]} steps is too short to fit {type(method).__name__}")
+        raise TooShortError(f"identify: a context of {u.shape[1]} steps is too short to fit {type(method).__name__}")
 
 
 def _restored(found: Answer, of_y: Scale) -> Answer:
