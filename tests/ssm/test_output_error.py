@@ -45,6 +45,14 @@ def test_noise_bends_it_less_than_equation_errors():
     assert rms(found - y[:, 200:]) < 0.09
 
 
+def test_no_simulation_grows_faster_than_time_however_short_the_record():
+    u, y = systems(64, steps=1000)
+    noisy = y[:, :25] + 0.5 * torch.randn(64, 25, 1, dtype=y.dtype, generator=torch.Generator().manual_seed(1))
+    for order in (3, 8):
+        found = fit_output_error(u[:, :25], noisy, order).simulate(u)
+        assert (found[:, 900:].abs().amax(1) < 100 * found[:, :100].abs().amax(1)).all()
+
+
 def test_several_inputs_and_outputs_are_fitted_output_by_output():
     world = RandomLti(law=LinearLaw(order=3), inputs=2, outputs=2, steps=300)
     generator = torch.Generator().manual_seed(0)
