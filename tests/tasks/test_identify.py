@@ -6,6 +6,10 @@ import torch
 
 from dynarium.data import Dataset, make_dataset, write_arrays
 from dynarium.errors import UserError
+from dynarium.models.one_step_transformer import OneStepTransformerConfig
+from dynarium.models.residual_identifier import ResidualIdentifierConfig
+from dynarium.models.sequence_identifier import SequenceIdentifierConfig
+from dynarium.models.simulation_transformer import SimulationTransformerConfig
 from dynarium.systems.identification import RandomLti
 from dynarium.systems.lti import LinearLaw
 from dynarium.tasks.classical import IDENTIFIERS, QUICK
@@ -107,6 +111,32 @@ def test_a_context_too_short_for_a_baseline_leaves_out_that_one_alone(dataset):
     assert not TASK.run(Oracle(dataset), dataset).protocol
     one_step = replace(task, context=5, contexts=(), horizon=10).run(Next(), dataset)
     assert {row.method for row in one_step.rows} == {"model", "context-mean"}
+
+
+LENGTHS = {"context": 120, "horizon": 30}
+SIMULATOR = SimulationTransformerConfig(layers=1, heads=2, width=8, **LENGTHS)
+READER = SequenceIdentifierConfig(layers=1, width=8, states=4, **LENGTHS)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SIMULATOR,
+        replace(SIMULATOR, patch=8, positions="rotary", normalisation="none"),
+        replace(SIMULATOR, patch=8, patching="recurrent"),
+        READER,
+        replace(READER, cell="lstm"),
+        ResidualIdentifierConfig(network=SIMULATOR),
+        ResidualIdentifierConfig(network=replace(READER, cell="lstm", probabilistic=True)),
+        OneStepTransformerConfig(steps=150, layers=1, heads=1, width=8),
+        OneStepTransformerConfig(steps=150, layers=1, heads=1, width=8, positions="rotary", current_input=False),
+    ],
+)
+def test_every_model_reads_shorter_contexts_than_it_was_trained_with(options, dataset):
+    task = Identify(contexts=(2, 25, 50), sequences=4, baselines=())
+    found = table(task.run(options.build().eval(), dataset))
+    question = "one-step" if isinstance(options, OneStepTransformerConfig) else "simulation"
+    assert all(np.isfinite(found["model", "rmse", question, length, 0.0]) for length in (2, 25, 50, 120))
 
 
 def test_one_step(dataset):

@@ -32,7 +32,7 @@ class OutputError:
         """Return the outputs from the first step of the fit on, from inputs that may go on after it."""
         p, n = self.denominator.shape[1:]
         driven = torch.einsum("btam,bpam->bpt", lags(u, 0, n), self.numerator) + self.offset[..., None]
-        driven[..., :n] += self.start
+        driven[..., :n] += self.start[..., : u.shape[1]]
         answer = all_pole(driven.flatten(0, 1)[..., None], self.denominator.flatten(0, 1))
         return bounded(answer)[..., 0].unflatten(0, (-1, p)).mT
 
