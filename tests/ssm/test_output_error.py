@@ -45,6 +45,14 @@ def test_noise_bends_it_less_than_equation_errors():
     assert rms(found - y[:, 200:]) < 0.09
 
 
+def test_no_simulation_grows_faster_than_time_however_short_the_record():
+    u, y = systems(64, steps=1000)
+    noisy = y[:, :25] + 0.5 * torch.randn(64, 25, 1, dtype=y.dtype, generator=torch.Generator().manual_seed(1))
+    for order in (3, 8):
+        found = fit_output_error(u[:, :25], noisy, order).simulate(u)
+        assert (found[:, 900:].abs().amax(1) < 100 * found[:, :100].abs().amax(1)).all()
+
+
 def test_several_inputs_and_outputs_are_fitted_output_by_output():
     world = RandomLti(law=LinearLaw(order=3), inputs=2, outputs=2, steps=300)
     generator = torch.Generator().manual_seed(0)
@@ -72,7 +80,8 @@ def test_the_average_is_that_of_akaike():
     found = averaged_output_error(u, noisy, (1, 3))
     answers = [fit_output_error(u[:, :200], noisy, n).simulate(u) for n in (1, 3)]
     error = [(x[:, :200] - noisy).square().mean((1, 2)) for x in answers]
-    akaike = [200 * e.log() + 2 * (2 * n + 2) for e, n in zip(error, (1, 3), strict=True)]
+    # n poles, n + 1 numbers of the numerator, n of the initial state and the constant.
+    akaike = [200 * e.log() + 2 * (3 * n + 2) for e, n in zip(error, (1, 3), strict=True)]
     weight = (-(akaike[0] - akaike[1]) / 2).sigmoid()[:, None, None]
     wanted = weight * answers[0] + (1 - weight) * answers[1]
     torch.testing.assert_close(found.mean, wanted, rtol=1e-6, atol=1e-6)

@@ -210,10 +210,15 @@ def identify_wh_simulation(tier: Tier = "cpu") -> Identification:
 
 
 def asked(fitted: str, sequences: int | None = None) -> tuple[Identify, ...]:
-    """Return the questions about simulation: without noise, with noise, and beside a method that takes longer to fit."""
+    """Return the questions about simulation: without noise, with noise, beside what takes longer to fit, from less context."""
     levels = (0.0, *NOISE)
     slow = Identify(label="fitted", baselines=(fitted,), noise=levels, sequences=sequences)
-    return Identify(), Identify(label="noise", noise=levels, baselines=CLASSICAL), slow
+    return Identify(), Identify(label="noise", noise=levels, baselines=CLASSICAL), slow, shorter(25, 50, 100, 200)
+
+
+def shorter(*contexts: int) -> Identify:
+    """Return the question of how little context will do, without noise and with a little: half a minute of one core."""
+    return Identify(label="context", contexts=contexts, noise=(0.0, NOISE[0]), baselines=("context-mean", *CLASSICAL))
 
 
 def named(experiment: Identification, tier: Tier) -> Identification:

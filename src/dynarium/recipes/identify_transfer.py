@@ -20,6 +20,7 @@ from dynarium.recipes.identify import (
     identify_wh_simulation,
     named,
     published,
+    shorter,
     simulator,
     training,
 )
@@ -70,7 +71,7 @@ def identify_wh_short(tier: Tier = "cpu") -> Identification:
         world=replace(wiener_hammerstein(), steps=200),
         model=replace(simulator(tier, context=100), positions="rotary"),
         training=training(tier, 1_000_000),
-        tasks=(Identify(),),
+        tasks=(Identify(), shorter(25, 50)),
         before=None,
     )
 
@@ -90,6 +91,7 @@ def identify_wh_long(tier: Tier = "cpu") -> Identification:
         world=replace(wiener_hammerstein(), steps=1100),
         model=replace(simulator(tier, context=1000), positions="rotary"),
         training=schedule,
+        tasks=(Identify(), shorter(100, 200, 400)),
         before=None if tier == "smoke" else named(identify_wh_short(tier), tier),
     )
 

@@ -34,7 +34,7 @@ def averaged_output_error(
     """Fit a model of each order and output to the past and simulate all steps, in double precision.
 
     The weight of a model is proportional to exp(-AIC / 2), AIC = N log(mean squared error) + 2 k, with N steps that are seen
-    and k coefficients (Burnham & Anderson 2002, section 2.9).
+    and k coefficients: numerators, denominator, initial state and constant (Burnham & Anderson 2002, section 2.9).
 
     Args:
         u: Inputs of past and future.
@@ -52,7 +52,7 @@ def averaged_output_error(
     for order in orders:
         answer = fit_output_error(u[:, :m], y, order, iterations=iterations, seen=seen).simulate(u)
         squared = (known * (answer[:, :m] - y).square()).sum(1) / count
-        coefficients = (order + 1) * u.shape[2] + order + 1
+        coefficients = (order + 1) * u.shape[2] + 2 * order + 1
         criteria.append(count * (squared + 1e-4 * floor.square()).log() + 2 * coefficients)
         answers.append(answer)
     weight = torch.softmax(-0.5 * torch.stack(criteria), 0)[:, :, None]

@@ -32,7 +32,7 @@ class OutputError:
         """Return the outputs from the first step of the fit on, from inputs that may go on after it."""
         p, n = self.denominator.shape[1:]
         driven = torch.einsum("btam,bpam->bpt", lags(u, 0, n), self.numerator) + self.offset[..., None]
-        driven[..., :n] += self.start
+        driven[..., :n] += self.start[..., : u.shape[1]]
         answer = all_pole(driven.flatten(0, 1)[..., None], self.denominator.flatten(0, 1))
         return bounded(answer)[..., 0].unflatten(0, (-1, p)).mT
 
@@ -48,15 +48,16 @@ def fit_output_error(
 ) -> OutputError:
     """Fit a model of each sequence; of all iterates, the ARX model that comes first among them, the one that simulates best.
 
-    The initial state is free. Outputs that are not seen take no part: the equations that would need them are left out at
-    first, and then they are taken from the last model's simulation.
+    The initial state is free. Poles outside the unit circle, which few and noisy steps fit well, are drawn in to it before a
+    model simulates. Outputs that are not seen take no part: the equations that would need them are left out at first, and then
+    they are taken from the last model's simulation.
 
     Args:
         u: Inputs, in float64.
         y: Outputs.
         order: Number n of poles of each output.
         iterations: Filterings by the last denominator.
-        ridge: Penalty of the coefficients, as a share of the mean squared regressor.
+        ridge: Penalty of the coefficients, as a share of the mean squared regressor; signals are wanted at one scale.
         seen: Which outputs are known; ``None``: all.
     """
     p, inputs = y.shape[2], u.repeat_interleave(y.shape[2], 0)
@@ -79,7 +80,7 @@ def fit_output_error(
         numerator, start, denominator, offset = weights.split([a * (order + 1), order, order, 1], 1)
         return OutputError(
             numerator=numerator.reshape(-1, p, a, order + 1),
-            denominator=denominator.reshape(-1, p, order),
+            denominator=_drawn_in(denominator, 1.0).reshape(-1, p, order),
             offset=offset.reshape(-1, p),
             start=start.reshape(-1, p, order),
         )
@@ -95,16 +96,16 @@ def fit_output_error(
         if iteration == iterations:
             break
         signals = torch.cat([others, torch.where(known > 0, target, answer)[..., None]], 2)
-        denominator = _drawn_in(weights[:, -1 - order : -1])
+        denominator = _drawn_in(weights[:, -1 - order : -1], SLOWEST)
         weights = solved(all_pole(signals, denominator), known)
     return model_of(best)
 
 
-def _drawn_in(a: Float[Tensor, "r n"]) -> Float[Tensor, "r n"]:
-    """Return denominators whose poles are all drawn in by one factor, where one of them is too far out."""
+def _drawn_in(a: Float[Tensor, "r n"], most: float) -> Float[Tensor, "r n"]:
+    """Return denominators whose poles are all drawn in by one factor, where one of them is larger than ``most``."""
     n = a.shape[1]
     companion = F.pad(torch.eye(n - 1, n, dtype=a.dtype, device=a.device), (0, 0, 1, 0)).expand(len(a), -1, -1).clone()
     companion[:, 0] = a
     largest = torch.linalg.eigvals(companion).abs().amax(1)
-    factor = (SLOWEST / largest.clamp(min=1e-9)).clamp(max=1)
+    factor = (most / largest.clamp(min=1e-9)).clamp(max=1)
     return a * factor[:, None] ** torch.arange(1, n + 1, dtype=a.dtype, device=a.device)

@@ -57,11 +57,9 @@ class FittedWienerHammerstein:
             raise UserError(
                 f"identify: wiener-hammerstein fits one input and one output, got {u.shape[2]} and {y.shape[2]}"
             )
-        m = u.shape[1]
-        middle, scale = y.mean(1, keepdim=True), y.std(1, keepdim=True)
-        inputs = (torch.cat([u, action], 1) - u.mean(1, keepdim=True)) / u.std(1, keepdim=True)
-        target, at_once, parts = (y - middle) / scale, max(1, ROWS // self.restarts), []
-        for some, wanted in zip(inputs.split(at_once), target.split(at_once), strict=True):
+        m, inputs = u.shape[1], torch.cat([u, action], 1)
+        at_once, parts = max(1, ROWS // self.restarts), []
+        for some, wanted in zip(inputs.split(at_once), y.split(at_once), strict=True):
             blocks = self._fitted(some[:, :m], wanted)
             answers = blocks.answer(some.repeat_interleave(len(blocks.weights) // len(some), 0)).unflatten(
                 0, (len(some), -1)
@@ -73,7 +71,7 @@ class FittedWienerHammerstein:
             spread = (weight * (answers - mean[:, None]).square()).sum(1)
             parts.append((mean[:, m:], (left + spread[:, m:]).sqrt()))
         mean, deviation = (torch.cat(part) for part in zip(*parts, strict=True))
-        return middle + scale * mean, scale * deviation
+        return mean, deviation
 
     def predict_next(self, u: Inputs, y: Outputs, context: int) -> None:
         """Return nothing: the noise is added to the output, so that outputs tell nothing about the next one."""

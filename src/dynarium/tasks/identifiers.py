@@ -1,7 +1,8 @@
 """Classical identification of many systems at once, each from its own context: what a meta-model has to beat.
 
 Each method reads the context only. Orders and ridge are chosen on the last quarter of the context, after a fit to the rest;
-then all of it is fitted again.
+then all of it is fitted again. ``Scaled`` makes every answer independent of the units: penalties weigh inputs, outputs and
+the constant against each other.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dynarium.errors import UserError
+from dynarium.models.identification import Scale, scale_of
 from dynarium.ssm.averaging import averaged_output_error
 from dynarium.tasks.subspace import StateSpace, fit_subspace
 
@@ -24,9 +26,13 @@ Answer = tuple[Float[Tensor, "b f p"], Float[Tensor, "b f p"] | None]
 """Means of outputs, and their standard deviations where the method states any."""
 
 
+class TooShortError(UserError):
+    """A context is too short for a method; others may make do with it."""
+
+
 @runtime_checkable
 class Identifier(Protocol):
-    """A way of identifying; all tensors are float64."""
+    """A way of identifying; all tensors are float64, and the context of every channel has mean 0 and deviation 1."""
 
     def simulate(self, u: Inputs, y: Outputs, action: Float[Tensor, "b f a"]) -> Answer:
         """Return the outputs that follow the context ``u``, ``y`` under the inputs ``action``."""
@@ -38,6 +44,25 @@ class Identifier(Protocol):
         It is fitted to the first ``context`` steps.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A method for signals in any units: it is given (x - mean) / deviation, both those of the context, of every channel."""
+
+    method: Identifier
+
+    def simulate(self, u: Inputs, y: Outputs, action: Float[Tensor, "b f a"]) -> Answer:
+        """Return the outputs that follow the context, in their own units."""
+        of_u, of_y = scale_of(u), scale_of(y)
+        found = self.method.simulate(of_u.standardise(u), of_y.standardise(y), of_u.standardise(action))
+        return _restored(found, of_y)
+
+    def predict_next(self, u: Inputs, y: Outputs, context: int) -> Answer | None:
+        """Return each output from step ``context`` on, in its own units; ``None``: the method only simulates."""
+        of_u, of_y = scale_of(u[:, :context]), scale_of(y[:, :context])
+        found = self.method.predict_next(of_u.standardise(u), of_y.standardise(y), context)
+        return None if found is None else _restored(found, of_y)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +185,7 @@ class Arx:
 
 @dataclass(frozen=True, kw_only=True)
 class Subspace:
-    """A state-space model by the subspace method ``fit_subspace``; inputs and outputs are centred first.
+    """A state-space model by the subspace method ``fit_subspace``.
 
     Attributes:
         orders: Numbers of states to choose from.
@@ -172,22 +197,20 @@ class Subspace:
 
     def simulate(self, u: Inputs, y: Outputs, action: Float[Tensor, "b f a"]) -> Answer:
         """Return the free run of the model from its own state at the end of the context."""
-        middle_u, middle_y = u.mean(1, keepdim=True), y.mean(1, keepdim=True)
-        u, y, action = u - middle_u, y - middle_y, action - middle_u
         answer = y.new_zeros(len(y), action.shape[1], y.shape[2])
         inputs = torch.cat([u, action], 1)
         for model, rows in self.fit(u, y):
             answer[rows] = model.simulate(inputs[rows])[:, u.shape[1] :]
-        return answer + middle_y, None
+        return answer, None
 
     def predict_next(self, u: Inputs, y: Outputs, context: int) -> None:
         """Return nothing: the method gives no noise model here, so it only simulates."""
 
     def fit(self, u: Inputs, y: Outputs) -> list[tuple[StateSpace, Shaped[Tensor, " m"]]]:
-        """Return models of the best orders, each with the sequences that it is of; the signals are centred.
+        """Return models of the best orders, each with the sequences that it is of.
 
         Raises:
-            UserError: There are too few steps.
+            TooShortError: There are too few steps.
         """
         train = u.shape[1] - u.shape[1] // 4
         rows = min(self.rows, train // 8)
@@ -217,19 +240,22 @@ class OutputErrorModels:
         """Return the simulation after the context, from the context's first step on."""
         orders = [n for n in self.orders if 3 * ((n + 1) * u.shape[2] + n) <= u.shape[1]]
         _check_length(self, u, orders)
-        m, middle_u, middle_y = u.shape[1], u.mean(1, keepdim=True), y.mean(1, keepdim=True)
-        inputs = torch.cat([u, action], 1) - middle_u
-        found = averaged_output_error(inputs, y - middle_y, orders, self.iterations)
-        return found.mean[:, m:] + middle_y, (found.error.square() + found.spread[:, m:].square()).sqrt()
+        found, m = averaged_output_error(torch.cat([u, action], 1), y, orders, self.iterations), u.shape[1]
+        return found.mean[:, m:], (found.error.square() + found.spread[:, m:].square()).sqrt()
 
     def predict_next(self, u: Inputs, y: Outputs, context: int) -> None:
         """Return nothing: the noise is added to the output, so that outputs tell nothing about the next one."""
 
 
 def _check_length(method: Identifier, u: Inputs, orders: Sequence[int]) -> None:
-    """Raise a UserError where the context is too short for any order."""
+    """Raise ``TooShortError`` where the context is so for any order."""
     if not orders:
-        raise UserError(f"identify: a context of {u.shape[1]} steps is too short to fit {type(method).__name__}")
+        raise TooShortError(f"identify: a context of {u.shape[1]} steps is too short to fit {type(method).__name__}")
+
+
+def _restored(found: Answer, of_y: Scale) -> Answer:
+    mean, deviation = found
+    return of_y.restore(mean), None if deviation is None else of_y.deviation * deviation
 
 
 def ridge_solution(x: Float[Tensor, "b t r"], y: Float[Tensor, "b t p"], ridge: float) -> Float[Tensor, "b r p"]:

@@ -15,7 +15,7 @@ from dynarium.models.capabilities import Identifies, PredictsNext
 from dynarium.tasks.classical import IDENTIFIERS, QUICK
 from dynarium.tasks.common import Tally, cut, device_of, evaluation_batches, known_steps
 from dynarium.tasks.fitted_blocks import FittedWienerHammerstein
-from dynarium.tasks.identifiers import Identifier
+from dynarium.tasks.identifiers import Scaled, TooShortError
 from dynarium.types import Result, SequenceBatch
 
 _NINETY = 1.6449
@@ -32,7 +32,8 @@ class Identify:
     ``last-value``, ``context-mean``, ridge regressions ``fir`` and ``arx`` (order and penalty chosen on the context's last
     quarter; for one-step predictions fitted anew every 100 steps), ``output-error`` (Steiglitz & McBride, orders averaged;
     simulation only) and ``subspace`` (PO-MOESP; simulation only); where asked for ``kalman-em`` (a linear-Gaussian
-    state-space model by EM from there) and ``wiener-hammerstein`` (by Levenberg and Marquardt; simulation only).
+    state-space model by EM from there) and ``wiener-hammerstein`` (by Levenberg and Marquardt; simulation only). A baseline
+    that a context is too short for is left out there, and the protocol of the result names it.
 
     Metrics, of each sequence and output, then averaged (over outputs, over sequences): ``rmse``; ``nrmse``, divided by the
     standard deviation of the true output; ``fit_index`` = 100 (1 - |y - yhat| / |y - mean y|); ``r2``; and where deviations
@@ -100,7 +101,7 @@ class Identify:
 
     def _asked(self, model: Any, dataset: Dataset, questions: list[str]) -> Result:
         context, horizon = self._lengths(model, dataset, questions)
-        tally, examples = Tally(), {}
+        tally, examples, short = Tally(), {}, {}
         generator = torch.Generator().manual_seed(self.seed)
         needs = ("action", "observation")
         for k, batch in enumerate(
@@ -122,7 +123,8 @@ class Identify:
                     for question in questions:
                         condition: dict[str, Any] = {"question": question, "context": length, "noise": noise}
                         condition |= {"world": self.label} if self.world is not None else {}
-                        answers = self._answers(model, asked, question, length)
+                        answers, missing = self._answers(model, asked, question, length)
+                        short |= {f"{question}, context {length}": ", ".join(missing)} if missing else {}
                         for method, (mean, deviation, seconds, baseline) in answers.items():
                             truth = clean[:, context:]
                             found = _scores(truth, mean, deviation)
@@ -132,12 +134,16 @@ class Identify:
                             shown[f"observation/{question}-{method}"] = mean[: self.shown]
                     if k == 0 and not examples:
                         examples = {"observation/truth": clean[: self.shown, context:], **shown}
-        return Result(task=self.name, rows=tally.rows(), examples=examples)
+        protocol = {"context_too_short_for": short} if short else {}
+        return Result(task=self.name, rows=tally.rows(), examples=examples, protocol=protocol)
 
     def _answers(
         self, model: Any, batch: SequenceBatch, question: str, context: int
-    ) -> dict[str, tuple[Tensor, Tensor | None, float, bool]]:
-        """Return mean, deviation and seconds of the model and of every baseline, and whether it is one."""
+    ) -> tuple[dict[str, tuple[Tensor, Tensor | None, float, bool]], list[str]]:
+        """Return mean, deviation and seconds of the model and of every baseline, and whether it is one.
+
+        Also the names of the baselines that the context is too short for.
+        """
         given, rest = cut(batch, context)
         there, device = batch.to(device_of(model)), device_of(model)
         assert batch.action is not None and batch.observation is not None and rest.action is not None
@@ -150,20 +156,26 @@ class Identify:
         assert mean is not None
         mean, deviation = mean.double().cpu(), None if deviation is None else deviation.double().cpu()
         answers = {"model": (mean, deviation, time.perf_counter() - started, False)}
-        u, y = batch.action.double(), batch.observation.double()
+        u, y, missing = batch.action.double(), batch.observation.double(), []
         for name in self.baselines:
             started, method = time.perf_counter(), self._method(name)
-            if question == "simulation":
-                found = method.simulate(u[:, :context], y[:, :context], u[:, context:])
-            else:
-                found = method.predict_next(u, y, context)
+            try:
+                if question == "simulation":
+                    found = method.simulate(u[:, :context], y[:, :context], u[:, context:])
+                else:
+                    found = method.predict_next(u, y, context)
+            except TooShortError:
+                missing.append(name)
+                continue
             if found is not None:
                 answers[name] = (*found, time.perf_counter() - started, True)
-        return answers
+        return answers, missing
 
-    def _method(self, name: str) -> Identifier:
-        method = IDENTIFIERS[name]
-        return replace(method, steps=self.fit_steps) if isinstance(method, FittedWienerHammerstein) else method
+    def _method(self, name: str) -> Scaled:
+        found = IDENTIFIERS[name]
+        if isinstance(found.method, FittedWienerHammerstein):
+            return Scaled(replace(found.method, steps=self.fit_steps))
+        return found
 
     def _lengths(self, model: Any, dataset: Dataset, questions: list[str]) -> tuple[int, int]:
         """Return the steps of context and horizon; what is left open follows the model."""

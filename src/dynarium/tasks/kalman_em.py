@@ -45,8 +45,6 @@ class KalmanEM:
     def _predict(self, u: Tensor, y: Tensor, inputs: Tensor, outputs: Tensor, *, feed: bool) -> Answer:
         """Fit to ``u``, ``y``; return moments of the steps of ``inputs`` after them, whose outputs are known or not."""
         context, later = u.shape[1], inputs.shape[1] - u.shape[1]
-        middle_u, middle_y = u.mean(1, keepdim=True), y.mean(1, keepdim=True)
-        u, y, inputs, outputs = u - middle_u, y - middle_y, inputs - middle_u, outputs - middle_y
         mean, deviation = y.new_zeros(2, len(y), later, y.shape[2])
         for start, rows in self.start.fit(u, y):
             model = fit_em(start, u[rows], y[rows], self.iterations)
@@ -59,7 +57,7 @@ class KalmanEM:
             mean[rows] = x @ model.C[:, 0].mT + control[:, context:] @ model.D[:, 0].mT
             spread = (model.C @ P @ model.C.mT + model.R).diagonal(dim1=-2, dim2=-1)
             deviation[rows] = spread.clamp(min=0).sqrt()
-        return mean + middle_y, deviation
+        return mean, deviation
 
 
 def fit_em(start: StateSpace, u: Float[Tensor, "b t a"], y: Float[Tensor, "b t p"], iterations: int) -> LinearGaussian:
