@@ -51,9 +51,6 @@ PLANNED = ("--plan.horizon", "2", "--plan.replan", "1", "--plan.steps", "2", "--
 LINEAR = ("--probe.probes", "linear")
 """What makes probing many tasks short; ``slvm-gravity16`` has both probes."""
 
-FITTED = ("--identify.fit-steps", "2", "--identify.batch-size", "16")
-"""What makes the fit to each sequence short."""
-
 
 def read(file):
     return yaml.safe_load(Path(file).read_text())  # JSON is YAML

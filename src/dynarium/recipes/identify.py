@@ -204,15 +204,16 @@ def identify_wh_simulation(tier: Tier = "cpu") -> Identification:
         data=data(tier),
         model=simulator(tier),
         training=fixed if tier == "paper" else schedule,
-        tasks=asked("wiener-hammerstein", sequences=32),
+        tasks=asked("wiener-hammerstein", sequences=32, quick=tier == "smoke"),
         before=None if tier == "smoke" else named(identify_lti_simulation(tier), tier),
     )
 
 
-def asked(fitted: str, sequences: int | None = None) -> tuple[Identify, ...]:
+def asked(fitted: str, sequences: int | None = None, *, quick: bool = False) -> tuple[Identify, ...]:
     """Return the questions about simulation: without noise, with noise, beside what takes longer to fit, from less context."""
     levels = (0.0, *NOISE)
     slow = Identify(label="fitted", baselines=(fitted,), noise=levels, sequences=sequences)
+    slow = replace(slow, fit_steps=2) if quick else slow
     return Identify(), Identify(label="noise", noise=levels, baselines=CLASSICAL), slow, shorter(25, 50, 100, 200)
 
 
