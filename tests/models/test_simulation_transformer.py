@@ -198,6 +198,26 @@ def test_signals_enter_and_leave_in_full_precision():
     assert mean.dtype == entered.dtype == torch.float32 and inside.dtype == torch.bfloat16
 
 
+def test_training_in_bfloat16_follows_the_losses_of_float32():
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        model = replace(TINY, inputs=1, context=32, horizon=16, width=32, initialisation="gpt").build()
+        optimiser, losses[precision] = torch.optim.AdamW(model.parameters(), lr=1e-3), []
+        for step in range(20):
+            u, gain = torch.randn(32, 48, 1), 2 + torch.rand(32, 1, 1)
+            batch = SequenceBatch(action=u, observation=gain * u + u.roll(1, 1))
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                loss, _ = model.loss(batch, step)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses[precision].append(loss.item())
+    full, half = (torch.tensor(found) for found in losses.values())
+    torch.testing.assert_close(half, full, rtol=0.01, atol=0)
+    assert (half != full).any() and full[-1] < 0.5 * full[0]
+
+
 def test_bad_input():
     model, (context, action) = built(), cut(random_signals())
     with pytest.raises(UserError, match="context: at most the model's 9 steps wanted, got 10"):
