@@ -106,12 +106,12 @@ def _reproduce_study(options: Options, rest: Sequence[str], prog: str, run: dict
     print(f"{study.name}: {len(cells)} trainings, {missing} of them to run", file=sys.stderr, flush=True)
     done = _counter(missing)
     records = run_cells(cells, out, metrics=study.metrics, quiet=True, done=done, **run)
-    tables, _ = _shown(study, records)
-    for table in split_tables(tables)[0]:
+    whole = every_record(study, out)  # the page is of the whole study, whatever was asked for now
+    tables, pictures = _shown(study, whole)
+    asked = tables if len(whole) == len(records) else _shown(study, records)[0]
+    for table in split_tables(asked)[0]:
         print_table(table)
-    records = every_record(study, out)  # the page is of the whole study, whatever was asked for now
-    tables, pictures = _shown(study, records)
-    for name, text in {**pictures, STUDY_PAGE: study_page(tables, pictures, records)}.items():
+    for name, text in {**pictures, STUDY_PAGE: study_page(tables, pictures, whole)}.items():
         save(out / name, lambda file, text=text: file.write(text.encode()))
     for name in pictures:
         print(f"figure: {out / name}")

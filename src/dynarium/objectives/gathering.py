@@ -11,7 +11,7 @@ from torch import Tensor
 def whole_batch(x: Float[Tensor, "b *rest"]) -> Float[Tensor, "e *rest"]:
     """Return the samples of all processes, in the order of their ranks; ``x`` itself where there is one process.
 
-    Without gradients too: validation deals whole batches to the processes, and not to all of them as many.
+    Without gradients it is ``x`` itself, too: validation deals whole batches to the processes, and not equally many to all.
 
     Every process has to hold the same number of samples. Where each then computes the same loss L of the whole batch, the
     gradient that reaches the local samples is summed over the processes, and the mean of the parameters' gradients that
