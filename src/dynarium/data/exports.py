@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from dynarium.data.dataset import Dataset
+from dynarium.data.hdf5 import h5py_for
 from dynarium.data.original import Files, alias_folders, original_files, write_original
 from dynarium.data.windows import export_windows
 from dynarium.data.writer import atomic_write
@@ -91,10 +92,7 @@ def _arranged(arrays: dict[str, np.ndarray], layout: str) -> dict[str, np.ndarra
 
 
 def _write_hdf5(file: Path, arrays: dict[str, np.ndarray], dataset: Dataset) -> None:
-    try:
-        import h5py
-    except ImportError:
-        raise UserError("writing HDF5 needs a package: pip install 'dynarium[hdf5]'") from None
+    h5py = h5py_for("writing")
 
     def write(stream: object) -> None:
         with h5py.File(stream, "w") as archive:

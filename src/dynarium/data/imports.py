@@ -10,6 +10,7 @@ import numpy as np
 
 from dynarium.data import bair, videos
 from dynarium.data.dataset import Dataset
+from dynarium.data.hdf5 import h5py_for
 from dynarium.data.original import dealt, task_folders
 from dynarium.data.schema import SPLITS, STEPPED
 from dynarium.data.streamed import write_sequences
@@ -238,10 +239,7 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: The package for it is not installed.
     """
-    try:
-        import h5py
-    except ImportError:
-        raise UserError("reading HDF5 needs a package: pip install 'dynarium[hdf5]'") from None
+    h5py = h5py_for("reading")
     with h5py.File(path) as archive:
         return {name: np.asarray(value) for name, value in archive.items() if isinstance(value, h5py.Dataset)}
 

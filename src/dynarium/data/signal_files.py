@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dynarium.data.hdf5 import h5py_for
 from dynarium.errors import UserError
 
 Held = np.ndarray | tuple[np.ndarray, ...] | str
@@ -161,10 +162,7 @@ def _parts(name: str, value: Any) -> Iterator[tuple[str, Held]]:
 
 def _hdf5_parts(file: Path) -> Iterator[tuple[str, Held]]:
     """Yield the arrays and cell arrays of a MATLAB file of version 7.3, where structures are groups."""
-    try:
-        import h5py
-    except ImportError:
-        raise UserError("reading HDF5 needs a package: pip install 'dynarium[hdf5]'") from None
+    h5py = h5py_for("reading")
 
     def array_of(value: Any) -> np.ndarray:
         """Return an array; nothing of words, of groups and of what MATLAB marks as empty."""
