@@ -12,6 +12,7 @@ import torch
 
 from dynarium import config
 from dynarium.cli import main
+from dynarium.data import make_dataset
 from dynarium.errors import UserError
 from dynarium.models.one_step_transformer import OneStepTransformerConfig
 from dynarium.recipes import RECIPES, experiment_of, load_run, train
@@ -68,6 +69,17 @@ def test_tiers_grow_and_survive_yaml(recipe):
         assert config.from_dict(config.to_dict(experiment)) == experiment
         steps.append(experiment.training.steps)
     assert steps == sorted(steps)
+
+
+def test_the_network_that_corrects_says_how_far_it_may_be_off(tmp_path):
+    """Untrained its deviation is what output-error models leave of the context; the metric stands beside the model."""
+    experiment = experiment_of("identify-lti-residual", tier="smoke")
+    world = replace(experiment.world, steps=500)
+    dataset = make_dataset(world, tmp_path / "data", sizes={"test": 4})
+    torch.manual_seed(0)
+    result = Identify(noise=(0.3,), baselines=()).run(experiment.model.build().eval(), dataset)
+    (coverage,) = (row.value for row in result.rows if row.metric == "coverage_90")
+    assert coverage > 0.9
 
 
 def tiny(name, before=None, **training):

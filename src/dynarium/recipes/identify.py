@@ -172,12 +172,15 @@ def identify_lti_simulation(tier: Tier = "cpu") -> Identification:
 def identify_lti_residual(tier: Tier = "cpu") -> Identification:
     """Linear systems from noisy contexts, by a network that corrects classical identification; not in the paper.
 
-    Output-error models of three orders, averaged, and an LSTM on what they leave, trained with noise of a deviation up to .5 on
-    the context. ``cpu``: 5,000 steps, 20 minutes on one core. Expected: a tenth less error than the average by itself, under
-    noise. Published errors are those of ``identify-lti-simulation``. Command: ``dynarium reproduce identify-lti-residual``.
+    Output-error models of three orders, averaged, and an LSTM on what they leave, trained by its likelihood with noise of a
+    deviation up to .5 on the context. It states deviations, those of the outputs without noise; after 400 steps of training
+    ``coverage_90`` is .88 under the most noise and .95 without, from contexts as long as in training, and too low from shorter
+    ones. ``cpu``: 5,000 steps, 20 minutes on one core. Published errors are those of ``identify-lti-simulation``. Command:
+    ``dynarium reproduce identify-lti-residual``.
     """
     sizes = {"smoke": (1, 16), "cpu": (2, 128), "paper": (3, 256)}[tier]
-    network = SequenceIdentifierConfig(cell="lstm", layers=sizes[0], width=sizes[1], context_noise=max(NOISE))
+    options: dict[str, Any] = {"context_noise": max(NOISE), "probabilistic": True}
+    network = SequenceIdentifierConfig(cell="lstm", layers=sizes[0], width=sizes[1], **options)
     schedule = training(tier, 100_000, 1000)
     if tier == "cpu":
         schedule = replace(schedule, steps=5000, learning_rate=Cosine(value=1e-3, warmup=200, until=5000, end=5e-5))
