@@ -227,8 +227,19 @@ def test_sizes_and_clips_below_one_are_refused(tmp_path, option):
     (name,) = option
     with pytest.raises(UserError, match=rf"^{name}: expected at least 1 (frame|pixel), got"):
         import_file(tmp_path / "kth", tmp_path / "out", **option)
-    with pytest.raises(UserError, match="clip, size and channels are for folders"):
+    with pytest.raises(UserError, match=rf"^{name}: expected at least 1 (frame|pixel), got"):
         import_file(tmp_path / "one.npy", tmp_path / "out", **option)
+
+
+def test_a_single_npy_is_cut_and_resized_if_it_is_one_video(tmp_path):
+    film = noise(7)
+    np.save(tmp_path / "one.npy", film)
+    video = import_file(tmp_path / "one.npy", tmp_path / "cut", split="test", clip=3).read("test", range(2))["video"]
+    assert np.array_equal(video.ravel(), film[:6].ravel())
+    assert import_file(tmp_path / "one.npy", tmp_path / "small", split="test", size=4).shapes["video"] == (7, 1, 4, 4)
+    np.save(tmp_path / "many.npy", np.stack([film, film]))
+    with pytest.raises(UserError, match="clip, size and channels are for .* of one video each"):
+        import_file(tmp_path / "many.npy", tmp_path / "out", clip=2)
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
@@ -251,6 +262,6 @@ def test_what_cannot_be_read_is_named(tmp_path):
         import_file(tmp_path / "in", tmp_path / "out", split="train", size=8)
     with pytest.raises(UserError, match="binarize, state_ahead and time_first are for arrays"):
         import_file(tmp_path / "in", tmp_path / "out", binarize=True)
-    np.save(tmp_path / "one.npy", noise(4))
+    np.savez(tmp_path / "one.npz", video=noise(4))
     with pytest.raises(UserError, match="clip, size and channels are for folders"):
-        import_file(tmp_path / "one.npy", tmp_path / "out", clip=2)
+        import_file(tmp_path / "one.npz", tmp_path / "out", clip=2)

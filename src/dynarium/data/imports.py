@@ -31,6 +31,9 @@ ALIASES = {
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
+LONE_CHANNELS = (1, 3)
+"""Lengths of the second of four axes by which an ``.npy`` file is one video, where the last are no channels."""
+
 
 def import_file(
     file: Path | str,
@@ -89,11 +92,14 @@ def import_file(
         raise UserError(f"{file}: no such file")
     source, shares = f"import of {file.name}", dict(fractions or FRACTIONS)
     records = _has(file, bair.SUFFIXES)
-    filmed = not records and _filmed(file)
+    asked = (clip, size, channels) != (None, None, None)
+    filmed = not records and (_filmed(file) or (asked and _one_video(file)))
     if (records or filmed) and (binarize or state_ahead or time_first):
         raise UserError(f"{file}: binarize, state_ahead and time_first are for arrays")
-    if not filmed and (clip, size, channels) != (None, None, None):
-        raise UserError(f"{file}: clip, size and channels are for folders of frames, GIFs and folders of .npy files")
+    if asked and not filmed:
+        raise UserError(
+            f"{file}: clip, size and channels are for folders of frames, GIFs and .npy files of one video each"
+        )
     if records:
         return write_sequences(out, bair.bair_sequences(file, split), source=source, dt=dt, force=force)
     if filmed:
@@ -125,6 +131,11 @@ def _filmed(place: Path) -> bool:
         return place.suffix.lower() == ".gif"
     one_a_split = any(_files(folder) for folder in (place, *(path for path in place.iterdir() if path.is_dir())))
     return not one_a_split and _has(place, (*videos.FRAMES, *videos.WHOLE))
+
+
+def _one_video(file: Path) -> bool:
+    """Return whether this is an ``.npy`` file that holds one video rather than sequences."""
+    return file.suffix == ".npy" and videos.channels_last(read_arrays(file)["video"], LONE_CHANNELS) is not None
 
 
 def _folder(folder: Path, binarize: bool, state_ahead: int) -> dict[str, dict[str, np.ndarray]]:
@@ -177,7 +188,7 @@ def _fields(path: Path, binarize: bool, state_ahead: int, time_first: bool = Fal
         fields = {k: array.swapaxes(0, 1) if k in STEPPED and array.ndim > 1 else array for k, array in fields.items()}
     if binarize and "video" in fields:
         fields["video"] = (fields["video"] > 0).astype(np.uint8) * 255
-    one = videos.channels_last(fields["video"], (1, 3)) if path.suffix == ".npy" and not time_first else None
+    one = videos.channels_last(fields["video"], LONE_CHANNELS) if path.suffix == ".npy" and not time_first else None
     if one is not None:
         fields["video"] = np.moveaxis(one, 3, 1)[None]
     elif "video" in fields and fields["video"].ndim == 3:  # one long sequence of frames
