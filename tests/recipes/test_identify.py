@@ -208,9 +208,14 @@ def test_files_of_experiments_and_missing_ones(simulator, tmp_path, capsys):
     assert main([*words, "six.npz", "--layout", "experiments", "--identify.baselines", "arx"]) == 0
     rows = json.loads((simulator / "results" / "identify-on-six.json").read_text())["rows"]
     assert {row["n"] for row in rows} == {6}
+    np.savez("tank.npz", pump=u, level=y)
+    named = ["--inputs", "pump", "--outputs", "level"]
+    assert main([*words, "tank.npz", *named, "--identify.baselines", "arx"]) == 0
+    assert (simulator / "results" / "identify-on-tank.json").is_file()
     for file, more, message in (
         ("nix.mat", [], "--data: nix.mat: no such file"),
         (".", ["--layout", "experiments"], "--layout: is of a file of inputs and outputs, and . is a directory"),
+        (".", named, "--inputs: is of a file of inputs and outputs, and . is a directory"),
     ):
         capsys.readouterr()
         assert main([*words, file, *more]) == 2

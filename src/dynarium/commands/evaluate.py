@@ -2,7 +2,7 @@
 
 import atexit
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -35,6 +35,10 @@ TaskName = Literal[
 ]
 
 
+READING = ("layout", "inputs", "outputs")
+"""Options that say how a file of inputs and outputs is read."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Ask a trained model the questions of its recipe, or others, about its own data or another dataset.
@@ -53,6 +57,10 @@ class Options:
     label of their own, about its own data, are then left out."""
     layout: Literal["channels", "experiments"] = "channels"
     """What the columns of such a file's arrays [steps, columns] are; experiments: one channel each."""
+    inputs: tuple[str, ...] = ()
+    """Its input arrays or columns; default: u, or u1, u2, ..."""
+    outputs: tuple[str, ...] = ()
+    """Its output arrays or columns; default: y, or y1, y2, ..."""
     split: Literal["train", "val", "test"] | None = None
     """Split to ask about; default: the task's own (test)."""
     sequences: int | None = None
@@ -76,11 +84,12 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
 
     run = load_run(options.run, options.checkpoint)
     own, given = run.experiment.tasks, None
+    reading = {name: value for name in READING if (value := getattr(options, name)) != getattr(Options, name)}
     if options.data is not None:
-        given = _dataset(options.data, run.experiment.model, options.layout)
+        given = _dataset(options.data, run.experiment.model, reading)
         own = [_shortened(task, given.steps, run.experiment.model) for task in own if not _is_labelled(task)]
-    elif options.layout != "channels":
-        raise UserError("--layout: is of a file of inputs and outputs (--data)")
+    elif reading:
+        raise UserError(f"--{next(iter(reading))}: is of a file of inputs and outputs (--data)")
     wanted = [[task for task in own if type(task) is TASKS[name]] or [TASKS[name]()] for name in options.task]
     tasks = [task for found in wanted for task in found] or list(own)
     tasks = _changed(tasks, dotted, prog) if dotted else tasks
@@ -129,19 +138,19 @@ def _run_first(arguments: Sequence[str]) -> list[str]:
     return [words[run], *words[:run], *words[run + 1 :]] if run else words
 
 
-def _dataset(path: Path, model: Any, layout: Literal["channels", "experiments"]) -> "Dataset":
+def _dataset(path: Path, model: Any, reading: Mapping[str, Any]) -> "Dataset":
     """Return the dataset of a directory, or of a file of inputs and outputs, imported into a folder that goes at exit."""
     from dynarium.data import Dataset, import_measured
 
     if not path.exists():
         raise UserError(f"--data: {path}: no such file")
     if not path.is_file():
-        if layout != "channels":
-            raise UserError(f"--layout: is of a file of inputs and outputs, and {path} is a directory")
+        if reading:
+            raise UserError(f"--{next(iter(reading))}: is of a file of inputs and outputs, and {path} is a directory")
         return Dataset(path)
     folder = tempfile.TemporaryDirectory(prefix="dynarium-")
     atexit.register(folder.cleanup)
-    return import_measured(path, Path(folder.name) / path.stem, layout=layout, most=_steps_read(model))
+    return import_measured(path, Path(folder.name) / path.stem, most=_steps_read(model), **reading)
 
 
 def _steps_read(model: Any) -> int | None:
