@@ -40,11 +40,10 @@ def test_published_sizes(options, count):
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
 @pytest.mark.parametrize("normalisation", ["past", "none"])
 @pytest.mark.parametrize("current_input", [True, False])
-def test_a_prediction_sees_inputs_up_to_it_and_outputs_before_it(positions, normalisation, current_input):
-    model, batch = (
-        built(positions=positions, normalisation=normalisation, current_input=current_input),
-        random_signals(t=12),
-    )
+@pytest.mark.parametrize("lags", [0, 3])
+def test_a_prediction_sees_inputs_up_to_it_and_outputs_before_it(positions, normalisation, current_input, lags):
+    options = {"positions": positions, "normalisation": normalisation, "current_input": current_input, "lags": lags}
+    model, batch = built(**options), random_signals(t=12)
     before, _ = model.predict_next(batch)
     for name in ("action", "observation"):
         changed = getattr(batch, name).clone()
@@ -91,10 +90,20 @@ def test_the_loss_is_its_formula(normalisation, probabilistic):
     torch.testing.assert_close(loss, expected)
 
 
-def test_hidden_outputs_cannot_matter():
+def test_tokens_hold_the_steps_before_their_own():
+    model, tokens = built(lags=2), torch.rand(3, 12, 3, dtype=torch.float64)
+    entered = []
+    model.embed.register_forward_hook(lambda module, arguments, output: entered.append(arguments[0]))
+    model(tokens)
+    assert torch.equal(entered[0][:, 7], tokens[:, 5:8].flatten(1))
+    assert (entered[0][:, 1, :3] == 0).all() and torch.equal(entered[0][:, 1, 3:], tokens[:, :2].flatten(1))
+
+
+@pytest.mark.parametrize("lags", [0, 3])
+def test_hidden_outputs_cannot_matter(lags):
     mask = torch.ones(3, 12, dtype=torch.bool)
     mask[:, 4:6] = False
-    model, batch = built(), random_signals(t=12, mask=mask, length=torch.tensor([12, 9, 12]))
+    model, batch = built(lags=lags), random_signals(t=12, mask=mask, length=torch.tensor([12, 9, 12]))
     spoilt, inputs = batch.observation.clone(), batch.action.clone()
     spoilt[:, 4:6] = torch.nan
     spoilt[1, 9:] = inputs[1, 9:] = torch.nan

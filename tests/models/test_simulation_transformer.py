@@ -16,6 +16,9 @@ VARIANTS = [
     {"positions": "rotary"},
     {"patch": 4},
     {"patch": 4, "patching": "recurrent", "positions": "rotary"},
+    {"lags": 2, "positions": "rotary"},
+    {"lags": 11, "patch": 4},
+    {"lags": 2, "patch": 4, "patching": "recurrent"},
 ]
 
 
@@ -133,6 +136,19 @@ def copy_rest(layer, block, *norms):
         theirs.load_state_dict(ours.state_dict())
 
 
+def test_tokens_hold_the_steps_before_their_own():
+    """The last of two tokens of 4 steps holds those and 2 more; each input to come comes with the 2 before it."""
+    model, batch = built(lags=2, patch=4, normalisation="none"), random_signals()
+    past = torch.cat([batch.action[:, :9], batch.observation[:, :9]], -1)
+    tokens, _ = model.embed_context(past)
+    torch.testing.assert_close(tokens[:, -1], model.embed_context.linear(past[:, 3:].flatten(1)))
+    asked = []
+    model.embed_query.register_forward_hook(lambda module, arguments, output: asked.append(arguments[0]))
+    model.simulate(*cut(batch))
+    assert torch.equal(asked[0][:, 0], batch.action[:, 7:10].flatten(1))
+    assert torch.equal(asked[0][:, 4], batch.action[:, 11:14].flatten(1))
+
+
 @pytest.mark.parametrize("probabilistic", [False, True])
 def test_the_loss_is_its_formula(probabilistic):
     model, batch = built(probabilistic=probabilistic), random_signals()
@@ -169,11 +185,12 @@ def test_sequences_of_unequal_lengths_are_as_if_alone(variant):
         torch.testing.assert_close(together[i : i + 1], model.simulate(one, action[i : i + 1])[0], rtol=1e-9, atol=1e-9)
 
 
-def test_hidden_steps_cannot_matter():
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_hidden_steps_cannot_matter(variant):
     mask = torch.ones(3, 14, dtype=torch.bool)
     mask[:, 3:5], mask[:, 12] = False, False
     mask[2] = False
-    model, batch = built(), random_signals(mask=mask)
+    model, batch = built(**variant), random_signals(mask=mask)
     spoilt = torch.where(mask[..., None], batch.observation, torch.nan)
     loss, _ = model.loss(replace(batch, observation=spoilt), 0)
     assert loss.isfinite() and loss == model.loss(batch, 0)[0]
@@ -236,5 +253,7 @@ def test_bad_input():
         model.simulate(replace(context, observation=spoilt), action)
     with pytest.raises(UserError, match="observation: 9 steps of context and 5 to simulate wanted, got 10 in all"):
         model.loss(random_signals(t=10), 0)
+    with pytest.raises(UserError, match="model.lags: expected at least 0, got -1"):
+        replace(TINY, lags=-1)
     with pytest.raises(UserError, match="model.least_context: expected 1 .. 9, got 10"):
         replace(TINY, least_context=10)

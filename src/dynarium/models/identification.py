@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -92,6 +93,17 @@ def signals(
             (torch.arange(u.shape[1], device=u.device) < batch.length[:, None].to(u.device))[..., None], u, 0
         )
     return u, torch.where(seen[..., None], y, 0), seen
+
+
+def lagged(x: Float[Tensor, "b t d"], lags: int) -> Float[Tensor, "b t e"]:
+    """Return every step with the ``lags`` before it, ``[x_{t-lags} .. x_t]``; there is 0 before the first."""
+    return F.pad(x, (0, 0, lags, 0)).unfold(1, lags + 1, 1).transpose(2, 3).flatten(2)
+
+
+def check_lags_of(config: Any) -> None:
+    """Raise a UserError unless ``lags`` is at least 0."""
+    if config.lags < 0:
+        raise UserError(f"model.lags: expected at least 0, got {config.lags}")
 
 
 def check_finite(**values: Tensor) -> None:

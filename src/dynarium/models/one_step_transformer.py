@@ -6,6 +6,7 @@ network is trained over a class of systems; the first part of a sequence tells i
     y'_t = f(u_1 .. u_t, y_1 .. y_{t-1}),    token t = W [u_t, y_{t-1}] + position t.
 
 The paper's law, ``current_input=False``, is that of systems whose input acts a step later: y'_t = f(u_1 .. u_{t-1}, ...).
+With ``lags`` a token also reads the steps before its own (see the simulation transformer, which learns sooner by them).
 """
 
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ from dynarium.models.identification import (
     Answer,
     Scale,
     check_finite,
+    check_lags_of,
     check_sizes,
     fitted_to_signals,
     gaussian_head,
+    lagged,
     prediction_loss,
     running_scale_of,
     scale_of,
@@ -50,6 +53,7 @@ class OneStepTransformerConfig:
         bias: Norms, attentions and MLPs have biases.
         dropout: Dropout of tokens, attention weights and branches.
         positions: Learned vectors added to the tokens, or rotary positions (Su et al. 2021).
+        lags: Steps before its own that a token also reads; the published tokens read one step. See the module.
         current_input: y'_t knows u_t. Without it y'_t knows the inputs before it only, as in the paper.
         probabilistic: Predict a Gaussian of each output and train by its likelihood (Rufolo et al. 2024, arXiv:2410.03291).
         normalisation: What u and y are scaled by. "past": at every step by mean and deviation of what has been seen up to
@@ -68,6 +72,7 @@ class OneStepTransformerConfig:
     bias: bool = False
     dropout: float = 0.0
     positions: Literal["learned", "rotary"] = "learned"
+    lags: int = 0
     current_input: bool = True
     probabilistic: bool = False
     normalisation: Literal["past", "none", "whole-trajectory-leak"] = "past"
@@ -75,6 +80,7 @@ class OneStepTransformerConfig:
 
     def __post_init__(self) -> None:
         check_sizes(self, "inputs", "outputs", "steps", "layers", "heads", "width")
+        check_lags_of(self)
         if not 0 <= self.burn_in < self.steps:
             raise UserError(f"model.burn_in: expected 0 .. {self.steps - 1}, got {self.burn_in}")
 
@@ -98,7 +104,7 @@ class OneStepTransformer(nn.Module):
         super().__init__()
         self.config = config
         d = config.width
-        self.embed = nn.Linear(config.inputs + config.outputs, d)
+        self.embed = nn.Linear((config.lags + 1) * (config.inputs + config.outputs), d)
         self.position = nn.Embedding(config.steps, d) if config.positions == "learned" else None
         self.blocks = nn.ModuleList(
             Block(d, config.heads, causal=True, bias=config.bias, dropout=config.dropout) for _ in range(config.layers)
@@ -112,7 +118,7 @@ class OneStepTransformer(nn.Module):
         t = tokens.shape[1]
         # Signals enter and leave in full precision: three digits of bfloat16 are fewer than the model predicts.
         with torch.autocast(tokens.device.type, enabled=False):
-            x = self.embed(tokens)
+            x = self.embed(lagged(tokens, self.config.lags))
         angle = None
         if self.position is not None:
             x = x + self.position.weight[:t]

@@ -6,6 +6,10 @@ The encoder reads inputs and outputs of the past, the decoder the inputs to come
 
 with a causal decoder. No output is ever fed back. For long pasts the encoder reads patches of steps: each a linear map of
 its steps (Nie et al. 2023) or the last state of a recurrent network over them (Rufolo et al. 2024, arXiv:2410.03291).
+
+A token of one step says nothing of how an output follows from what was before; attention has to gather that first, and for
+thousands of steps of training nothing is learned. With ``lags`` a token reads the steps before its own, too, as through a
+short convolution (Fu et al. 2023, arXiv:2212.14052): what classical identification regresses on stands in one token.
 """
 
 from dataclasses import dataclass
@@ -20,11 +24,13 @@ from dynarium.models.identification import (
     Answer,
     Normalisation,
     Scale,
+    check_lags_of,
     check_noise_of,
     check_range_of,
     check_sizes,
     fitted_to_signals,
     gaussian_head,
+    lagged,
 )
 from dynarium.models.simulation import simulation_from, simulation_loss
 from dynarium.nn.transformer import Block, initialise_as_gpt, rotary_angles
@@ -54,6 +60,8 @@ class SimulationTransformerConfig:
         dropout: Dropout of tokens, attention weights and branches.
         positions: Learned vectors added to the tokens, or rotary ones (Su et al. 2021) on one time axis for past and future.
         patch: Steps of a token of the past.
+        lags: Steps before its own that a token also reads, in the future those of the input; the published tokens read
+            none. See the module.
         patching: How the steps of a patch become a token; with one step of a patch the two differ little.
         probabilistic: Predict a Gaussian of each output and train by its likelihood (Rufolo et al. 2024).
         normalisation: What u and y are scaled by. "context": mean and deviation of the past. "none": the data has its scale
@@ -77,6 +85,7 @@ class SimulationTransformerConfig:
     dropout: float = 0.0
     positions: Literal["learned", "rotary"] = "learned"
     patch: int = 1
+    lags: int = 0
     patching: Literal["linear", "recurrent"] = "linear"
     probabilistic: bool = False
     normalisation: Normalisation = "context"
@@ -84,6 +93,7 @@ class SimulationTransformerConfig:
 
     def __post_init__(self) -> None:
         check_sizes(self, "inputs", "outputs", "context", "horizon", "layers", "heads", "width", "patch")
+        check_lags_of(self)
         check_range_of(self, "context")
         check_range_of(self, "horizon")
         check_noise_of(self)
@@ -108,8 +118,8 @@ class SimulationTransformer(nn.Module):
         super().__init__()
         self.config = config
         d, learned = config.width, config.positions == "learned"
-        self.embed_context = Patches(config.inputs + config.outputs, d, config.patch, config.patching)
-        self.embed_query = nn.Linear(config.inputs, d)
+        self.embed_context = Patches(config.inputs + config.outputs, d, config.patch, config.lags, config.patching)
+        self.embed_query = nn.Linear((config.lags + 1) * config.inputs, d)
         patches = -(-config.context // config.patch)
         self.position_context = nn.Embedding(patches, d) if learned else None
         self.position_query = nn.Embedding(config.horizon, d) if learned else None
@@ -129,7 +139,7 @@ class SimulationTransformer(nn.Module):
     def encode(
         self, past: Float[Tensor, "b t q"], seen: Bool[Tensor, "b t"] | None = None
     ) -> tuple[Float[Tensor, "b m d"], Bool[Tensor, "b m"] | None]:
-        """Return the memory of a past [u_t, y_t] in the model's units, and which of its tokens are visible."""
+        """Return the memory of a past [u_t, y_t] in the model's units, 0 where hidden, and which tokens are visible."""
         x, visible = self.embed_context(past, seen)
         m, angle = x.shape[1], None
         if self.position_context is not None:
@@ -144,11 +154,11 @@ class SimulationTransformer(nn.Module):
 
     def decode(
         self,
-        query: Float[Tensor, "b f a"],
+        query: Float[Tensor, "b f q"],
         memory: Float[Tensor, "b m d"],
         visible: Bool[Tensor, "b m"] | None = None,
     ) -> Float[Tensor, "b f r"]:
-        """Return the numbers of the last layer for the inputs to come, in the model's units."""
+        """Return the numbers of the last layer for the inputs to come with those before them, in the model's units."""
         with torch.autocast(query.device.type, enabled=False):
             x = self.embed_query(query)
         angle = memory_angle = None
@@ -183,8 +193,11 @@ class SimulationTransformer(nn.Module):
         """Return mean and deviation of the outputs to come, in their own units."""
         of_u, of_y = scales
         past = torch.cat([of_u.standardise(u), of_y.standardise(y)], dim=-1)
+        past = past if seen is None else torch.where(seen[..., None], past, 0)
         memory, visible = self.encode(past, seen)
-        return gaussian_head(self.decode(of_u.standardise(action), memory, visible), of_y, self.config.probabilistic)
+        inputs = torch.cat([past[..., : u.shape[-1]], of_u.standardise(action)], dim=1)
+        query = lagged(inputs, self.config.lags)[:, u.shape[1] :]
+        return gaussian_head(self.decode(query, memory, visible), of_y, self.config.probabilistic)
 
     def loss(self, batch: SequenceBatch, step: int) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Return the mean squared error of the simulated outputs, or their mean negative log-likelihood in nats.
@@ -203,29 +216,31 @@ class SimulationTransformer(nn.Module):
 
 
 class Patches(nn.Module):
-    """Tokens of ``patch`` steps each: a linear map of the steps, or the last state of a recurrent network over them."""
+    """Tokens of ``patch`` steps and the ``lags`` before: a linear map of them, or a recurrent network's last state."""
 
-    def __init__(self, channels: int, width: int, patch: int, patching: Literal["linear", "recurrent"]) -> None:
+    def __init__(
+        self, channels: int, width: int, patch: int, lags: int, patching: Literal["linear", "recurrent"]
+    ) -> None:
         super().__init__()
-        self.patch = patch
+        self.patch, self.lags = patch, lags
         recurrent = patching == "recurrent"
         self.recurrent = nn.GRU(channels, width, batch_first=True) if recurrent else None
-        self.linear = nn.Linear(width if recurrent else channels * patch, width)
+        self.linear = nn.Linear(width if recurrent else channels * (patch + lags), width)
 
     def forward(
         self, x: Float[Tensor, "b t q"], seen: Bool[Tensor, "b t"] | None = None
     ) -> tuple[Float[Tensor, "b m d"], Bool[Tensor, "b m"] | None]:
-        """Return the tokens and which of them hold a step that is seen (``None``: all); hidden steps enter as 0.
+        """Return the tokens, of steps that are 0 where hidden, and which of them hold one that is seen (``None``: all).
 
         The last patch ends with the last step; the first one is filled up with zeros in front.
         """
         fill = -x.shape[1] % self.patch
         if seen is not None:
-            x = torch.where(seen[..., None], x, 0)
             seen = F.pad(seen, (fill, 0)).unflatten(1, (-1, self.patch)).any(2)
             # Attention to nothing has no answer: a sequence of which nothing is seen keeps an empty last token.
             seen[:, -1] |= ~seen.any(1)
-        patches = F.pad(x, (0, 0, fill, 0)).unflatten(1, (-1, self.patch))
+        padded = F.pad(x, (0, 0, fill + self.lags, 0))
+        patches = padded.unfold(1, self.patch + self.lags, self.patch).transpose(2, 3)
         # Signals enter in full precision: three digits of bfloat16 are fewer than the model predicts.
         with torch.autocast(x.device.type, enabled=False):
             if self.recurrent is None:
