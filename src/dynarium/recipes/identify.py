@@ -48,6 +48,9 @@ SHIFTED = RandomLti(law=LinearLaw(magnitude=(0.2, 0.99), phase=(0.0, 0.75 * math
 PATCH = 8
 """Steps that a token of the past stands for where nothing was published: a quarter of the cost."""
 
+LAGS = 31
+"""Steps before its own that a token also reads where nothing was published: with none, 2,000 steps of training say the mean."""
+
 _STEPS = {"smoke": 40, "cpu": 10_000}
 
 
@@ -87,7 +90,7 @@ def one_step(tier: Tier, steps: int, **paper: Any) -> OneStepTransformerConfig:
     sizes: dict[str, Any] = (
         {"layers": 2, "heads": 2, "width": 32} if tier == "smoke" else {"layers": 4, "heads": 1, "width": 64}
     )
-    return OneStepTransformerConfig(steps=steps, positions="rotary", **sizes)
+    return OneStepTransformerConfig(steps=steps, positions="rotary", lags=LAGS, **sizes)
 
 
 def simulator(tier: Tier, context: int = 400, horizon: int = 100) -> SimulationTransformerConfig:
@@ -98,7 +101,8 @@ def simulator(tier: Tier, context: int = 400, horizon: int = 100) -> SimulationT
     sizes: dict[str, Any] = (
         {"layers": 2, "heads": 2, "width": 32} if tier == "smoke" else {"layers": 4, "heads": 2, "width": 128}
     )
-    return SimulationTransformerConfig(**lengths, patch=PATCH, positions="rotary", initialisation="gpt", **sizes)
+    options: dict[str, Any] = {"patch": PATCH, "lags": LAGS, "positions": "rotary", "initialisation": "gpt"}
+    return SimulationTransformerConfig(**lengths, **options, **sizes)
 
 
 def identify_lti_one_step(tier: Tier = "cpu") -> Identification:

@@ -38,6 +38,7 @@ from dynarium.types import SequenceBatch
 
 METHODS = {
     "transformer": lambda: simulator("cpu"),
+    "transformer-without-lags": lambda: replace(simulator("cpu"), lags=0),
     "state-space": state_space_identifier,
     "lstm": lstm_identifier,
     "residual": ResidualIdentifierConfig,
@@ -63,7 +64,7 @@ class IdentifyCompute:
     Tiers: ``cpu``: budgets of 500 to 4,000 steps of 32 sequences. ``smoke``: a few steps, to see that it works.
 
     Attributes:
-        methods: Some of transformer, state-space, lstm, residual.
+        methods: Some of transformer, transformer-without-lags, state-space, lstm, residual.
         worlds: ``lti``, ``wh``.
         steps: Budgets; none: those of the tier.
         tier: ``cpu`` or ``smoke``.
