@@ -45,7 +45,7 @@ class JEPASlowFeatures:
 
     Tiers: ``cpu``: the recipes ``dots-*`` (tier ``cpu``) with 250 steps, the same options at every level; probes are fitted
     on 2,500 sequences and scored on 1,000. 10 methods x (13 levels and kinds + three dots) x 3 seeds = 420 cells, 42 of
-    them untrained: about 8 core hours of an AMD EPYC in bfloat16, 4 hours on two cores with ``--workers 2``.
+    them untrained: 10.5 core hours of an AMD EPYC in bfloat16, five hours on two cores with ``--workers 2``.
     ``paper``: the 144 published configurations, at their levels, with their schedules (days on a CPU; for a cluster).
     ``smoke``: two steps, to see that it works.
 
