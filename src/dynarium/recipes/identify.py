@@ -179,7 +179,7 @@ def identify_lti_residual(tier: Tier = "cpu") -> Identification:
     Output-error models of three orders, averaged, and an LSTM on what they leave, trained by its likelihood with noise of a
     deviation up to .5 on the context. It states deviations, those of the outputs without noise; after 400 steps of training
     ``coverage_90`` is .88 under the most noise and .95 without, from contexts as long as in training, and too low from shorter
-    ones. ``cpu``: 5,000 steps, 20 minutes on one core. Published errors are those of ``identify-lti-simulation``. Command:
+    ones. ``cpu``: 5,000 steps, half an hour on one core. Published errors are those of ``identify-lti-simulation``. Command:
     ``dynarium reproduce identify-lti-residual``.
     """
     sizes = {"smoke": (1, 16), "cpu": (2, 128), "paper": (3, 256)}[tier]
