@@ -178,8 +178,8 @@ def identify_lti_residual(tier: Tier = "cpu") -> Identification:
 
     Output-error models of three orders, averaged, and an LSTM on what they leave, trained by its likelihood with noise of a
     deviation up to .5 on the context. It states deviations, those of the outputs without noise; ``coverage_90`` is .89 under
-    the most noise and .95 without. ``cpu``: 5,000 steps, half an hour on one core. Published errors are those of ``identify-lti-simulation``. Command:
-    ``dynarium reproduce identify-lti-residual``.
+    the most noise and .95 without. ``cpu``: 5,000 steps, half an hour on one core. Published errors are those of
+    ``identify-lti-simulation``. Command: ``dynarium reproduce identify-lti-residual``.
     """
     sizes = {"smoke": (1, 16), "cpu": (2, 128), "paper": (3, 256)}[tier]
     options: dict[str, Any] = {"context_noise": max(NOISE), "probabilistic": True}
