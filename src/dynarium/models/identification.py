@@ -50,6 +50,12 @@ def check_noise_of(config: Any) -> None:
         raise UserError(f"model.context_noise: expected a number of at least 0, got {config.context_noise}")
 
 
+def check_lags_of(config: Any) -> None:
+    """Raise a UserError unless ``lags`` is at least 0."""
+    if config.lags < 0:
+        raise UserError(f"model.lags: expected at least 0, got {config.lags}")
+
+
 def fitted_to_signals(config: ConfigT, shapes: dict[str, tuple[int, ...]], model: str) -> ConfigT:
     """Return the configuration with the numbers of ``inputs`` and ``outputs`` of data of these shapes.
 
@@ -95,15 +101,9 @@ def signals(
     return u, torch.where(seen[..., None], y, 0), seen
 
 
-def lagged(x: Float[Tensor, "b t d"], lags: int) -> Float[Tensor, "b t e"]:
-    """Return every step with the ``lags`` before it, ``[x_{t-lags} .. x_t]``; there is 0 before the first."""
-    return F.pad(x, (0, 0, lags, 0)).unfold(1, lags + 1, 1).transpose(2, 3).flatten(2)
-
-
-def check_lags_of(config: Any) -> None:
-    """Raise a UserError unless ``lags`` is at least 0."""
-    if config.lags < 0:
-        raise UserError(f"model.lags: expected at least 0, got {config.lags}")
+def lagged(x: Float[Tensor, "b t d"], lags: int, patch: int = 1) -> Float[Tensor, "b m w d"]:
+    """Return patches of ``patch`` steps, one after the other, each with the ``lags`` before it; before the first there is 0."""
+    return F.pad(x, (0, 0, lags, 0)).unfold(1, patch + lags, patch).transpose(2, 3)
 
 
 def check_finite(**values: Tensor) -> None:

@@ -118,7 +118,7 @@ class OneStepTransformer(nn.Module):
         t = tokens.shape[1]
         # Signals enter and leave in full precision: three digits of bfloat16 are fewer than the model predicts.
         with torch.autocast(tokens.device.type, enabled=False):
-            x = self.embed(lagged(tokens, self.config.lags))
+            x = self.embed(lagged(tokens, self.config.lags).flatten(2))
         angle = None
         if self.position is not None:
             x = x + self.position.weight[:t]

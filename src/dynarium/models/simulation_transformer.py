@@ -196,7 +196,7 @@ class SimulationTransformer(nn.Module):
         past = past if seen is None else torch.where(seen[..., None], past, 0)
         memory, visible = self.encode(past, seen)
         inputs = torch.cat([past[..., : u.shape[-1]], of_u.standardise(action)], dim=1)
-        query = lagged(inputs, self.config.lags)[:, u.shape[1] :]
+        query = lagged(inputs, self.config.lags)[:, u.shape[1] :].flatten(2)
         return gaussian_head(self.decode(query, memory, visible), of_y, self.config.probabilistic)
 
     def loss(self, batch: SequenceBatch, step: int) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
@@ -239,8 +239,7 @@ class Patches(nn.Module):
             seen = F.pad(seen, (fill, 0)).unflatten(1, (-1, self.patch)).any(2)
             # Attention to nothing has no answer: a sequence of which nothing is seen keeps an empty last token.
             seen[:, -1] |= ~seen.any(1)
-        padded = F.pad(x, (0, 0, fill + self.lags, 0))
-        patches = padded.unfold(1, self.patch + self.lags, self.patch).transpose(2, 3)
+        patches = lagged(F.pad(x, (0, 0, fill, 0)), self.lags, self.patch)
         # Signals enter in full precision: three digits of bfloat16 are fewer than the model predicts.
         with torch.autocast(x.device.type, enabled=False):
             if self.recurrent is None:
