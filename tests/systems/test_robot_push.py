@@ -6,27 +6,33 @@ import torch
 from dynarium.data.generate import draw, seeded
 from dynarium.errors import UserError
 from dynarium.systems.base import Environment
-from dynarium.systems.robot_push import EDGE, FINGER, SIDE, RobotPush, robot_push
+from dynarium.systems.robot_push import EDGE, SIDE, RobotPush, robot_push
 from dynarium.systems.sliding import signed_distance
 from dynarium.types import Trajectory
 
 CALM = replace(robot_push(), uneven=0.0, slip=0.0)
 
 
+@pytest.fixture(scope="module", params=[3.0, 6.0], ids=["finger 3", "finger 6"])
+def world(request):
+    return replace(robot_push(), finger=request.param)
+
+
 @pytest.fixture(scope="module")
-def played():
-    world, generator = robot_push(), seeded(0)
+def played(world):
+    generator = seeded(0)
     return world.simulate(world.sample_parameters(48, generator), 20, generator)
 
 
-def test_nothing_overlaps_and_nothing_leaves_the_table(played):
-    world = robot_push()
+def test_nothing_overlaps_and_nothing_leaves_the_table(world, played):
     state, parameters = played.state.flatten(0, 1), played.parameter.repeat_interleave(20, 0)
     things = state[:, 2:].unflatten(1, (3, 3))
     bodies = world._bodies(parameters, things[..., :2], things[..., 2])
     corners = bodies.corners()
     depth = [
-        FINGER + bodies.rounding - signed_distance(state[:, None, None, :2].expand(-1, 3, -1, -1), corners)[0][..., 0]
+        world.finger
+        + bodies.rounding
+        - signed_distance(state[:, None, None, :2].expand(-1, 3, -1, -1), corners)[0][..., 0]
     ]
     for a in range(3):
         for b in range(3):
@@ -37,7 +43,7 @@ def test_nothing_overlaps_and_nothing_leaves_the_table(played):
     assert overlap.amax(1).quantile(0.99) < 0.6 and overlap.mean() < 0.01
     reach = bodies.rounding[..., None, None] - torch.minimum(corners - EDGE, SIDE - EDGE - corners)
     assert reach.max() < 1e-9
-    assert state[:, :2].min() >= EDGE + FINGER and state[:, :2].max() <= SIDE - EDGE - FINGER
+    assert state[:, :2].min() >= EDGE + world.finger and state[:, :2].max() <= SIDE - EDGE - world.finger
 
 
 def test_things_move_often_but_only_when_something_touches_them(played):
@@ -71,26 +77,25 @@ def test_chance_is_in_the_turning_of_things_and_in_the_finger(played):
     assert 0.2 < slip[:2].max() < 2.5
 
 
-def test_actions_are_strokes_no_longer_than_said(played):
+def test_actions_are_strokes_no_longer_than_said(world, played):
     assert played.action.shape == (48, 20, 2) and played.action.norm(dim=-1).max() <= 4.0 + 1e-9
     assert torch.equal(played.action[:, 0], played.action[:, 5])
     assert (played.action[:, 5] != played.action[:, 6]).any(-1).all()
-    world = robot_push()
     far = torch.tensor([[30.0, 40.0]]).double().expand(48, -1)
     one, two = (world.transition(played.state[:, 3], action, played.parameter) for action in (far, 0.08 * far))
     torch.testing.assert_close(one, two)
 
 
 @pytest.mark.parametrize("size", [64, 128])
-def test_frames_show_the_state(size):
-    world = replace(robot_push(), size=size)
+def test_frames_show_the_state(world, size):
+    world = replace(world, size=size)
     made = draw(world, 8, 3, seeded(3))
     assert made["video"].shape == (8, 3, 3, size, size) and made["video"].dtype == torch.uint8
     scale = size / SIDE
     for video, state in zip(made["video"].flatten(0, 1), made["state"].flatten(0, 1), strict=True):
         x, y = (state[:2] * scale).long().tolist()
         assert video[:, y, x].min() > 150  # the light middle of the finger
-        ring = video[:, y, int((state[0] + 0.75 * FINGER) * scale)]
+        ring = video[:, y, int((state[0] + 0.75 * world.finger) * scale)]
         assert ring.max() < 90
     assert (made["video"][..., 0, :] == made["video"][..., 0, :1]).all()  # the rim
     assert len(made["video"][0, 0].flatten(1).unique(dim=1)[0]) > 20
@@ -105,6 +110,8 @@ def test_a_sequence_depends_only_on_its_seed():
 def test_wrong_options_are_named():
     with pytest.raises(UserError, match="aimed: expected a share in \\[0, 1\\], got 1.5"):
         RobotPush(aimed=1.5)
+    with pytest.raises(UserError, match="finger: expected at most 16 px, got 20"):
+        RobotPush(finger=20)
     with pytest.raises(UserError, match="objects: no free places for 30 things"):
         draw(RobotPush(objects=30), 1, 1, seeded(0))
     with pytest.raises(UserError, match="trajectory.parameter"):

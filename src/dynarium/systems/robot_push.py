@@ -20,8 +20,6 @@ SIDE = 64.0
 """Height and width of the world in px, whatever the resolution of the frames."""
 EDGE = 3.0
 """Width of the rim around the table in px."""
-FINGER = 3.0
-"""Radius of the finger in px."""
 
 _KINDS = (  # corners in units of the size; repeated where there are fewer than four
     ((0.0, 0.0),) * 4,
@@ -69,6 +67,7 @@ class RobotPush:
         aimed: Share of the strokes that are aimed at a thing.
         uneven: Standard deviation of the point at which the table holds a thing, in units of its size.
         slip: Standard deviation of the finger's displacement along each axis in px.
+        finger: Radius of the finger in px.
         size: Height and width of a frame in pixels.
     """
 
@@ -80,6 +79,7 @@ class RobotPush:
     aimed: float = 0.75
     uneven: float = 0.35
     slip: float = 0.15
+    finger: float = 3.0
     size: int = 64
 
     def __post_init__(self) -> None:
@@ -89,11 +89,13 @@ class RobotPush:
             UserError: A value outside its range.
         """
         check_positive(steps=self.steps, max_action=self.max_action, stroke=self.stroke, size=self.size)
-        check_positive(objects=self.objects)
+        check_positive(objects=self.objects, finger=self.finger)
         check_not_negative(aimed=self.aimed, uneven=self.uneven, slip=self.slip)
         check_range("sizes", self.sizes, 1.0)
         if self.aimed > 1:
             raise UserError(f"aimed: expected a share in [0, 1], got {self.aimed}")
+        if self.finger > SIDE / 4:
+            raise UserError(f"finger: expected at most {SIDE / 4:g} px, got {self.finger:g}")
 
     @property
     def dt(self) -> float:
@@ -122,13 +124,13 @@ class RobotPush:
     def simulate(self, parameters: Float[Tensor, "b q"], steps: int, generator: torch.Generator) -> Trajectory:
         """Draw where everything is, let the finger stroke, and return ``steps`` states."""
         n, k = len(parameters), self.objects
-        free = (EDGE + FINGER, SIDE - EDGE - FINGER)
+        free = (EDGE + self.finger, SIDE - EDGE - self.finger)
         things = self._places(parameters.unflatten(1, (k, 3))[..., 1], generator)
         angle = uniform((-math.pi, math.pi), (n, k), generator)
         bodies, finger = self._bodies(parameters, things, angle), uniform(free, (n, 2), generator)
         rest = torch.zeros_like(finger)
         bodies, finger = pushed(
-            bodies, finger, rest, radius=FINGER, low=EDGE, high=SIDE - EDGE, pieces=_SETTLING, settle=True
+            bodies, finger, rest, radius=self.finger, low=EDGE, high=SIDE - EDGE, pieces=_SETTLING, settle=True
         )
         states, actions = [_state(bodies, finger)], []
         heading = rest
@@ -184,7 +186,7 @@ class RobotPush:
         self, bodies: Bodies, finger: Float[Tensor, "b 2"], step: Float[Tensor, "b 2"]
     ) -> tuple[Bodies, Float[Tensor, "b 2"]]:
         pieces = math.ceil(self.max_action)
-        return pushed(bodies, finger, step, radius=FINGER, low=EDGE, high=SIDE - EDGE, pieces=pieces)
+        return pushed(bodies, finger, step, radius=self.finger, low=EDGE, high=SIDE - EDGE, pieces=pieces)
 
     def _heading(
         self, bodies: Bodies, finger: Float[Tensor, "b 2"], generator: torch.Generator
@@ -220,7 +222,7 @@ class RobotPush:
         fresh[1:] = ((state[1:, 2:] != state[:-1, 2:]).any(1)) | (parameters[1:] != parameters[:-1]).any(1)
         canvas = self._scene(state[fresh, 2:].unflatten(1, (self.objects, 3)), parameters[fresh])[fresh.cumsum(0) - 1]
         scale = self.size / SIDE
-        for radius, rgb in ((FINGER, _METAL), (0.5 * FINGER, _LIGHT)):
+        for radius, rgb in ((self.finger, _METAL), (0.5 * self.finger, _LIGHT)):
             colour = torch.tensor(rgb, device=state.device).expand(len(state), -1)
             paint(canvas, (state[:, :2] * scale).float(), radius * scale, _disc(radius * scale), colour)
         return as_bytes(canvas)
