@@ -91,6 +91,7 @@ RECIPES = Registry(
         "svg-lp-bair-actions": "dynarium.recipes.video_benchmarks:svg_lp_bair_actions",
         "svg-lp-kth": "dynarium.recipes.video_benchmarks:svg_lp_kth",
         "svg-lp-push": "dynarium.recipes.video_benchmarks:svg_lp_push",
+        "svg-lp-push-actions": "dynarium.recipes.video_benchmarks:svg_lp_push_actions",
         "svg-lp-smmnist": "dynarium.recipes.svg:svg_lp_smmnist",
         "vae-rnn-fraccaro2017": "dynarium.recipes.kvae_baselines:vae_rnn_fraccaro2017",
     },

@@ -3,7 +3,8 @@
     dynarium reproduce stochastic-bounces --workers 2
     dynarium reproduce stochastic-bounces --methods lp fp --worlds digits --seeds 0
 
-Every method sees the same worlds: two digits that bounce at random, and a robot's finger that pushes things, with its actions.
+Every method sees the same worlds: two digits that bounce at random, and a robot's finger that pushes things, whose
+strokes nobody announces, as on BAIR in that paper.
 """
 
 import math
