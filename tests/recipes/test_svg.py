@@ -1,6 +1,7 @@
 """Recipes of stochastic video prediction: published sizes, the data that a user has to bring, exact resume."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,14 @@ def test_digit_recipes_of_a_tier_differ_in_the_model_alone():
     assert experiment_of(FLOW).tasks == first.tasks[:1], "it has no latents that could foresee a bounce"
 
 
-def test_the_push_recipes_know_the_actions_and_differ_in_the_prior_alone():
+def test_the_push_recipes_differ_in_the_prior_alone_and_one_knows_the_actions():
     models = [experiment_of(name).model for name in PUSH]
     assert [model.prior for model in models] == ["learned", "fixed", "none"]
-    assert all(model.actions == "raw" and model.context == 2 for model in models)
-    assert len({str(experiment_of(name).data) for name in PUSH}) == 1
+    assert all(model.actions == "none" and model.context == 2 for model in models)
+    told = experiment_of("svg-lp-push-actions")
+    assert replace(told.model, actions="none") == models[0] and told.model.actions == "raw"
+    assert len({str((experiment_of(name).data, experiment_of(name).world)) for name in (*PUSH, told.name)}) == 1
+    assert (models[0].beta(0), models[0].beta(1000)) == (0.0, 1e-4)
 
 
 def test_kth_and_bair_have_the_published_settings():
