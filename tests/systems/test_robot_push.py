@@ -63,7 +63,7 @@ def test_replaying_the_actions_gives_the_states_where_there_is_no_chance():
     assert isinstance(CALM, Environment)
 
 
-def test_chance_is_in_the_turning_of_things_and_in_the_finger(played):
+def test_chance_is_in_the_turning_of_things_and_in_the_finger():
     """Without either, the law says it all; with one of them, the actions do not determine where things go."""
 
     def surprise(world):

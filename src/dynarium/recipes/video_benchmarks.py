@@ -93,8 +93,7 @@ def push(model: str, tier: Tier) -> PushExperiment:
     """Return the experiment of a model on the robot's finger, which is as large as the things, so that small networks see it.
 
     ``cpu``: on windows of 6,000 stored sequences, as making batches on the fly would take as long as training on them. The
-    weight of the KL rises over 1,000 steps: in trainings of 1,000 steps with
-    the full weight from the start, the KL fell to next to nothing.
+    weight of the KL rises over 1,000 steps: with the full weight from the start, the KL had fallen to next to nothing by then.
     """
     data = DataConfig(online=tier != "cpu", train=6000, val=256, test=256, window=12)
     if tier == "smoke":
