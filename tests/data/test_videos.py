@@ -60,6 +60,19 @@ def test_frames_that_are_there_in_two_sizes_are_read_in_one(tmp_path):
             import_file(tmp_path / "processed", tmp_path / "out", clip=3, size=size)
 
 
+def test_kth_twice_beside_each_other_is_refused(tmp_path):
+    for size in (8, 16):
+        make_kth(tmp_path / "kth" / f"processed_{size}", (1, 21), suffix=f"_{size}x{size}")
+    twice = "person01_boxing_d1: expected it once, got processed_8/boxing/person01_boxing_d1 and processed_16/boxing/person01"
+    with pytest.raises(UserError, match=twice):
+        import_file(tmp_path / "kth", tmp_path / "out", clip=5)
+    assert not list(tmp_path.glob("out*"))
+    assert import_file(tmp_path / "kth" / "processed_8", tmp_path / "out", clip=5).schema.splits == {
+        "train": 4,
+        "test": 4,
+    }
+
+
 def test_the_list_of_kth_says_where_somebody_is_to_be_seen(tmp_path):
     films = make_kth(tmp_path / "processed", (3,))
     (tmp_path / "00sequences.txt").write_text(

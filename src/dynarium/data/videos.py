@@ -106,7 +106,7 @@ def video_sequences(
         look: Size and channels.
 
     Raises:
-        UserError: There is no video of that length, or frames cannot be read or differ in size.
+        UserError: There is no video of that length, frames cannot be read or differ in size, or a video of KTH is there twice.
     """
     for name, value, what in (("clip", clip, "frame"), ("size", look.size, "pixel")):
         if value is not None and value < 1:
@@ -115,6 +115,7 @@ def video_sequences(
     kth = bool(videos) and all(_person(video) for video in videos)
     ranges: dict[str, list[tuple[int, int]]] = {}
     if kth:
+        _check_once(videos)
         clip, look, ranges = clip or KTH_CLIP, Look(size=look.size, channels=look.channels or 1), _seen(folder)
     if not videos:
         raise UserError(f"{folder}: expected folders of frames ({', '.join(FRAMES)}), GIFs or .npy files; found none")
@@ -196,6 +197,17 @@ def kth_labels(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if numbers and all(numbers):
         labels["person"] = np.array([int(number[1]) for number in numbers if number], np.uint8)
     return labels
+
+
+def _check_once(videos: list[Video]) -> None:
+    """Refuse a video of KTH that is there twice, as where sets of two sizes lie beside each other."""
+    known: dict[str, Video] = {}
+    for video in videos:
+        name = re.sub(r"(_d\d).*", r"\1", Path(video.name).name)
+        if (other := known.setdefault(name, video)) is not video:
+            raise UserError(
+                f"{name}: expected it once, got {other.name} and {video.name}; import one of their folders alone"
+            )
 
 
 def _seen(folder: Path) -> dict[str, list[tuple[int, int]]]:
