@@ -89,6 +89,7 @@ def test_a_questions_options_on_the_command_line(capsys):
         (["--impute.hidden", "some"], "--impute.hidden"),
         (["--probe.train", "3"], "--probe.train: unknown option"),
         (["--sequence", "4"], "--sequence: unknown option (did you mean '--sequences'?)"),
+        (["--forecast.horizon", "2", "--batch-size", "4"], "--batch-size: unknown option"),
     ):
         capsys.readouterr()
         assert main(["evaluate", run, *words]) == 2

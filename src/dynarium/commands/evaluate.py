@@ -73,8 +73,9 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
     """Parse and run ``dynarium evaluate``."""
     arguments = _run_first(arguments)
     options, dotted = parse(Options, arguments, prog, allow_unknown=True)
-    if any(word.startswith("--") and "." not in word.partition("=")[0] for word in dotted):
-        parse(Options, arguments, prog)  # says what is wrong
+    for word in dotted:
+        if word.startswith("--") and "." not in word.partition("=")[0]:
+            parse(Options, [str(options.run), word], prog)  # says what is wrong
     if options.sequences is not None and options.sequences < 1:
         raise UserError(f"--sequences: expected at least 1, got {options.sequences}")
 
