@@ -176,6 +176,12 @@ def test_paper_table_says_which_values_some_seeds_lack() -> None:
     assert smooth.cells[4].text == "0.0072 (1 of 3 seeds)"
 
 
+def test_paper_table_keeps_the_digits_that_were_printed() -> None:
+    ours, published = one("smooth", 0.71), one("smooth", 0.103) | {"standard_error": math.nan}
+    table = paper_table("wh", [{"seed": 0, "rows": [ours], "paper": [published]}])
+    assert [c.text for c in table.rows[0].cells[-3:]] == ["0.103", "0.710 ± 0.001", "+0.607"]
+
+
 def test_paper_table_without_records() -> None:
     assert paper_table("kvae", []).rows == ()
 
