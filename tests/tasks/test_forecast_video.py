@@ -13,6 +13,7 @@ from dynarium.data import Dataset, write_arrays
 from dynarium.errors import UserError
 from dynarium.metrics.image_quality import psnr, ssim
 from dynarium.metrics.probabilistic import crps
+from dynarium.nn.frame_layers import FrameLayer
 from dynarium.nn.perceptual import CHANNELS, alexnet_features
 from dynarium.tasks import TASKS, forecast_video
 from dynarium.tasks.forecast_video import ForecastVideo
@@ -154,6 +155,36 @@ def test_steps_that_are_missing_are_not_scored(dataset, tmp_path):
     rows = rows_of(result)
     assert rows["best-of-N", "psnr", 2].n == 6 and rows["best-of-N", "psnr", 3].n == 5
     assert rows["sample", "frechet_random_features", None].n == 5
+
+
+class Normed(torch.nn.Module):
+    """Holds the last frame, normalised."""
+
+    def __init__(self, statistics="running"):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = FrameLayer(1, 1, 1, slope=1.0, statistics=statistics)
+        self.eval()
+
+    def forecast(self, context, horizon, *, action=None, samples=1, generator=None):
+        frame = self.layer(context.video[:, -1].float() / 255, (0,)).sigmoid()
+        return frame[None, :, None].expand(samples, -1, horizon, -1, -1, -1)
+
+
+def test_statistics_of_batch_normalisation(dataset):
+    def asked(model, statistics=None):
+        result = ForecastVideo(context=CONTEXT, samples=2, statistics=statistics, metrics=("mse",)).run(model, dataset)
+        return rows_of(result)["mean", "mse_mean", None].value, result.protocol["batch_normalisation"], result.task
+
+    running, batch = asked(Normed()), asked(Normed("batch"))
+    assert running[1:] == ("running", "forecast-video") and batch[1:] == ("batch", "forecast-video")
+    assert abs(running[0] - batch[0]) > 0.01
+    model = Normed()
+    assert asked(model, "batch") == (batch[0], "batch", "forecast-video-batch")
+    assert model.layer.norm is not None and model.layer.norm.statistics == "running", "the model is left as it was"
+    assert asked(Normed("batch"), "running") == (running[0], "running", "forecast-video-running")
+    with pytest.raises(UserError, match="statistics: Noisy has no batch normalisation, so none is wanted, got batch"):
+        asked(Noisy(), "batch")
 
 
 class Extremes(torch.nn.Module):

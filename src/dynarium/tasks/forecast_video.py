@@ -2,8 +2,8 @@
 
 import inspect
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from dynarium.errors import UserError
 from dynarium.metrics.estimate import ratio_estimate
 from dynarium.metrics.frechet import frechet_distance
 from dynarium.models.capabilities import Forecasts, Reconstructs
+from dynarium.nn.frame_layers import Statistics, StepNorm
 from dynarium.nn.perceptual import Network, load_lpips
 from dynarium.nn.video_features import I3D, RandomVideoFeatures
 from dynarium.nn.weight_files import file_hash
@@ -50,7 +51,8 @@ class ForecastVideo:
       included, forecast once for each sequence (``sample``), and the true ones. ``data`` is what as many training sequences
       score. The first is no FVD: see ``nn/video_features.py``.
 
-    Asked with a horizon, the question is named after it: ``forecast-video-20`` stands beside ``forecast-video``.
+    Asked with a horizon or other statistics, the question is named after them: ``forecast-video-20`` and
+    ``forecast-video-batch`` stand beside ``forecast-video``.
 
     A model whose samples are all equal is asked for one, and its rows say ``samples`` 1. SSIM, PSNR and the rest are
     defined in ``metrics/image_quality.py``; they see frames in [0, 1] that are not rounded to bytes. ``Result.protocol``
@@ -62,6 +64,8 @@ class ForecastVideo:
         samples: Futures drawn of each sequence: N.
         metrics: What is measured of every frame; the first one chooses the pictures.
         temperature: Factor of the standard deviation of the forecast's latents; 1 is the model.
+        statistics: What batch normalisation uses: ``running`` averages of training, or the mean and variance of each step of
+            the ``batch``, all its samples included, as published samples were drawn; ``None``: what the model is set to.
         precision: Of the forecasts. ``auto``: bfloat16 autocast where the processor computes in it, else float32.
         split: Split to ask about.
         sequences: Ask about so many sequences; ``None``: all.
@@ -79,6 +83,7 @@ class ForecastVideo:
     samples: int = 100
     metrics: tuple[Metric, ...] = ("psnr", "ssim", "ssim_svg")
     temperature: float = 1.0
+    statistics: Statistics | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     split: str = "test"
     sequences: int | None = None
@@ -104,15 +109,15 @@ class ForecastVideo:
     @property
     def name(self) -> str:
         """The task's name."""
-        return "forecast-video" if self.horizon is None else f"forecast-video-{self.horizon}"
+        return "-".join(map(str, filter(None, ("forecast-video", self.horizon, self.statistics))))
 
     @torch.no_grad()
     def run(self, model: Any, dataset: Dataset) -> Result:
         """Draw, score, choose.
 
         Raises:
-            UserError: The model cannot forecast (or not at this temperature), the sequences are too short, or a file of
-                weights is missing or holds something else.
+            UserError: The model cannot forecast (or not at this temperature, or has no batch normalisation), the sequences
+                are too short, or a file of weights is missing or holds something else.
         """
         need(model, Forecasts, self.name)
         horizon = dataset.steps - self.context if self.horizon is None else self.horizon
@@ -138,9 +143,10 @@ class ForecastVideo:
             precision=self._precision(device),
             generator=torch.Generator(device).manual_seed(self.seed),
         )
-        for batch in batches:
-            session.ask(batch.to(device))
-            clips += len(batch)
+        with _normalised(model, self.statistics) as statistics:
+            for batch in batches:
+                session.ask(batch.to(device))
+                clips += len(batch)
         session.compare_data(dataset, clips)
         protocol = {
             "context": self.context,
@@ -149,6 +155,7 @@ class ForecastVideo:
             "samples_asked_for": self.samples,
             "selection": "per sequence, by each metric's own mean over the horizon",
             "temperature": self.temperature,
+            "batch_normalisation": statistics,
             "precision": session.precision,
             "frames": "float32 in [0, 1], clamped, not rounded to bytes",
             "metrics": scorer.record(),
@@ -192,6 +199,29 @@ class ForecastVideo:
         for name in ("lpips_backbone", "lpips_heads") if "lpips" in self.metrics else ():
             hashes[name] = file_hash(getattr(self, name), name)
         return features, hashes
+
+
+@contextmanager
+def _normalised(model: Any, statistics: Statistics | None) -> Iterator[str]:
+    """Let batch normalisation use these statistics for a while; say which it uses.
+
+    Raises:
+        UserError: The model has no batch normalisation that could.
+    """
+    norms = [part for part in model.modules() if isinstance(part, StepNorm)] if hasattr(model, "modules") else []
+    if statistics is not None and not norms:
+        raise UserError(
+            f"forecast-video.statistics: {type(model).__name__} has no batch normalisation, so none is wanted, "
+            f"got {statistics}"
+        )
+    before = [norm.statistics for norm in norms]
+    try:
+        for norm in norms:
+            norm.statistics = statistics or norm.statistics
+        yield ", ".join(sorted({norm.statistics for norm in norms})) or "none"
+    finally:
+        for norm, own in zip(norms, before, strict=True):
+            norm.statistics = own
 
 
 @dataclass(kw_only=True)
