@@ -77,10 +77,11 @@ def identify_wh_short(tier: Tier = "cpu") -> Identification:
 
 
 def identify_wh_long(tier: Tier = "cpu") -> Identification:
-    """Contexts of 1000 steps, from the model of short ones: RMSE .113 after 80,000 more steps; from scratch it learns nothing.
+    """Contexts of 1000 steps, from the model of short ones: RMSE .113 after 80,000 more steps.
 
-    Positions are rotary at every tier, so that the short model's weights fit as they are. ``cpu`` takes a tenth of the short
-    model's steps. Command: ``dynarium reproduce identify-wh-long``.
+    From nothing, the paper says, it learns nothing; at tier ``cpu``, which reads lags, it does (``before: null`` in a file
+    given by ``--config``). Positions are rotary at every tier, so that the short model's weights fit as they are. ``cpu``
+    takes a fifth of the short model's steps. Command: ``dynarium reproduce identify-wh-long``.
     """
     schedule = training(tier, 80_000)
     if tier == "cpu":
