@@ -53,6 +53,22 @@ def test_claims_need_a_clear_difference():
     assert worse.holds is False and "0.3 against 0.2" in worse.measured
 
 
+def test_both_statistics_are_asked_about_and_told_apart():
+    asked = {dict(c)["method"]: x.tasks for c, x in StochasticBounces(worlds=("digits",)).conditions()}
+    assert [task.name for task in asked["lp"]] == ["forecast-video", "bounces", "forecast-video-batch"]
+    assert [task.name for task in asked["flow"]] == ["forecast-video"]
+    drifts = [record(m, "digits", 0, p, 0.1) for m, p in (("lp", 14.5), ("fp", 15.5))]
+    for mine, value in zip(drifts, (16.0, 15.0), strict=True):
+        again = {"method": BEST[0], "metric": BEST[1], "condition": {}, "standard_error": 0.01, "baseline": False}
+        mine["rows"].append(again | {"value": value, "task": "forecast-video-batch"})
+    told = {claim.statement.split(" (")[0]: claim.holds for claim in StochasticBounces().claims(drifts)}
+    assert told["digits: lp better than fp by best of N, PSNR"] is False
+    assert told["digits: lp better than fp by best of N, PSNR, statistics of the batch"] is True
+    assert told["digits: lp better than fp by CRPS, statistics of the batch"] is None
+    points = [p for p in StochasticBounces().points(drifts) if p["metric"] == BEST[1] and p["of"] == "lp"]
+    assert [(p["condition"].get("statistics"), p["value"]) for p in points] == [(None, 14.5), ("batch", 16.0)]
+
+
 def test_one_cell_through_the_command(capsys):
     words = ["reproduce", "stochastic-bounces", "--tier", "smoke", "--seeds", "0", "--methods", "deterministic"]
     assert main([*words, "--worlds", "push"]) == 0

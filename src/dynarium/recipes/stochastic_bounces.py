@@ -18,6 +18,7 @@ from dynarium.recipes.experiment import Experiment
 from dynarium.recipes.study import Claim, Record, check_words
 from dynarium.recipes.svg import Tier, digits
 from dynarium.recipes.video_benchmarks import push
+from dynarium.tasks.forecast_video import ForecastVideo
 
 METHODS = {
     "lp": "svg-lp",
@@ -28,6 +29,9 @@ METHODS = {
     "flow": "flow-video",
 }
 """Method -> model."""
+
+UNNORMALISED = ("flow",)
+"""Methods without batch normalisation."""
 
 WORLDS = {"digits": digits, "push": push}
 
@@ -40,6 +44,9 @@ BEST, CRPS, KNOWS = ("best-of-N", "psnr_mean"), ("ensemble", "crps_mean"), ("pri
 SEEN = {"lag": 1}
 """A bounce shows a step later: a digit rests at the wall for a step."""
 
+BATCH = {"statistics": "batch"}
+"""Condition of the rows of forecasts with the statistics of the batch."""
+
 BELIEFS = ("prior_deviation", "kl", "bounce_auc")
 """What is kept of the digits' bounces."""
 
@@ -50,6 +57,9 @@ CLEAR = 2.0
 @dataclass(frozen=True, kw_only=True)
 class StochasticBounces:
     """The study of priors. What is left out is everything.
+
+    Forecasts are asked for with the running averages of batch normalisation, and with the statistics of the batch, as the
+    published samples were drawn.
 
     Tiers: ``cpu``: the recipes ``*-smmnist`` and ``*-push`` of that tier, 6 methods x 2 worlds a seed, asked about all frames
     after the context. ``paper``: their published sizes, for GPUs. ``smoke``: seconds, to see that it works.
@@ -96,12 +106,20 @@ class StochasticBounces:
                     base = make(model, self.tier)
                     training = replace(base.training, trackers=())
                     asked = tuple(task for task in base.tasks if not getattr(task, "horizon", None))
+                    if method not in UNNORMALISED:
+                        forecasts = (task for task in asked if isinstance(task, ForecastVideo))
+                        asked += tuple(replace(task, statistics="batch") for task in forecasts)
                     yield {"method": method, "world": world}, replace(base, training=training, tasks=asked)
 
     def points(self, records: Sequence[Record]) -> list[dict[str, Any]]:
-        """Return every row with its world among its conditions, and who answered in which seed."""
+        """Return every row with its world and statistics among its conditions, and who answered in which seed."""
         return [
-            {**row, "condition": {"world": at["world"], **row["condition"]}, "of": at["method"], "seed": record["seed"]}
+            {
+                **row,
+                "condition": {"world": at["world"], **_statistics(row), **row["condition"]},
+                "of": at["method"],
+                "seed": record["seed"],
+            }
             for record in records
             for at in (record["condition"],)
             for row in record["rows"]
@@ -111,21 +129,34 @@ class StochasticBounces:
         """Compare the priors, two at a time, world by world, by the best sample, by the whole distribution, at the bounce."""
         return [
             *(
-                _better(records, first, second, world, *by)
+                _better(records, first, second, world, words + with_, row, sign, drawn)
                 for world in WORLDS
-                for by in (("best of N, PSNR", BEST, 1), ("CRPS", CRPS, -1))
+                for drawn, with_ in (({}, ""), (BATCH, ", statistics of the batch"))
+                for words, row, sign in (("best of N, PSNR", BEST, 1), ("CRPS", CRPS, -1))
                 for first, second in pairwise(ORDER)
             ),
-            _better(records, "lp", "fp", "digits", "how well the prior's width tells a bounce, AUC", KNOWS, 1),
+            _better(records, "lp", "fp", "digits", "how well the prior's width tells a bounce, AUC", KNOWS, 1, {}),
         ]
 
 
+def _statistics(row: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return what batch normalisation was told to use for a row; nothing: what the model is set to."""
+    return BATCH if row.get("task", "").endswith("-batch") else {}
+
+
 def _better(
-    records: Sequence[Record], first: str, second: str, world: str, words: str, row: tuple[str, str], sign: int
+    records: Sequence[Record],
+    first: str,
+    second: str,
+    world: str,
+    words: str,
+    row: tuple[str, str],
+    sign: int,
+    drawn: Mapping[str, str],
 ) -> Claim:
     """Hold the difference of two means against its standard error: over seeds, of a single seed over sequences."""
     statement = f"{world}: {first} better than {second} by {words} (by more than {CLEAR:g} standard errors)"
-    found = [_numbers(records, method, world, row) for method in (first, second)]
+    found = [_numbers(records, method, world, row, drawn) for method in (first, second)]
     if not all(found):
         return Claim(statement=statement, holds=None, measured="not run")
     (a, a_error), (b, b_error) = (_pooled(numbers) for numbers in found)
@@ -137,14 +168,18 @@ def _better(
     )
 
 
-def _numbers(records: Sequence[Record], method: str, world: str, wanted: tuple[str, str]) -> list[tuple[float, float]]:
+def _numbers(
+    records: Sequence[Record], method: str, world: str, wanted: tuple[str, str], drawn: Mapping[str, str]
+) -> list[tuple[float, float]]:
     """Return value and standard error of a row, seed by seed."""
     return [
         (row["value"], row["standard_error"])
         for record in records
         if record["condition"] == {"method": method, "world": world}
         for row in record["rows"]
-        if (row["method"], row["metric"]) == wanted and SEEN.items() <= {**SEEN, **row["condition"]}.items()
+        if (row["method"], row["metric"]) == wanted
+        and _statistics(row) == drawn
+        and SEEN.items() <= {**SEEN, **row["condition"]}.items()
     ]
 
 
