@@ -79,9 +79,9 @@ def paper_table(recipe: str, records: Sequence[Mapping[str, Any]]) -> Table:
             baselines.setdefault((found.method, f"{found.metric} {found.condition}"), found)
     everything = [*paper, *sorted(baselines.values(), key=lambda r: (r.metric, str(r.condition.get("mask")), r.method))]
     pooled = [_pool(ours, record) for record in everything]
-    printed = [f"{record.value:.6f}".rstrip("0").partition(".")[2] for record in paper]
+    printed = [len(f"{record.value:.6f}".rstrip("0").partition(".")[2]) for record in paper]
     # No digit that the paper printed is lost.
-    digits = max(_decimals([r.value for r in everything if math.isfinite(r.value)]), *map(len, printed), 0)
+    digits = max([_decimals([record.value for record in everything if math.isfinite(record.value)]), *printed])
     lines: list[Line] = []
     before = None
     for i, (record, (value, error, n)) in enumerate(zip(everything, pooled, strict=True)):
