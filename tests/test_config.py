@@ -261,6 +261,7 @@ def asked(words):
 def test_a_word_chooses_among_the_classes_of_an_option(words):
     whole = asked([*words, "--q.planner.rate", "0.5", "--q.steps", "4"])
     assert whole.q == Question(planner=Descent(rate=0.5), steps=4)
+    assert asked(["--q.planner.class", "ramp", "--q.planner.until", "5"]).q.planner == Ramp(until=5)
     same = asked(["--q.planner.class", "search"])
     assert same.q.planner == Search(samples=7)  # already of that class: its options stay
 
@@ -272,10 +273,8 @@ def test_a_word_chooses_among_the_classes_of_an_option(words):
         (["--q.planner.class"], "--q.planner.class: expected search, descent, ramp, got 'nothing'"),
         (["--q.planer.class", "search"], "--q.planer.class: unknown option (did you mean 'planner'?)"),
         (["--q.steps.class", "search"], "--q.steps.class: expected module:Name, got 'search'"),
-        (
-            ["--q.planner.class", "ramp"],
-            "missing 1 required keyword-only argument: 'until'; a --config file can give it",
-        ),
+        (["--q.planner.class", "ramp"], "missing --q.planner.until INT"),
+        (["--q.planner.class", "ramp", "--q.planner.until", "x"], "--q.planner.until: invalid literal for int()"),
     ],
 )
 def test_a_class_that_is_not_offered(words, message):

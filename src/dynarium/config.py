@@ -228,7 +228,9 @@ def _reclassed(default: Any, arguments: Sequence[str]) -> tuple[Any, list[str]]:
 
 
 def _with_class(value: Any, path: Sequence[str], option: str, name: str) -> Any:
-    """Return a configuration whose field at ``path`` is of the class ``name``, with that class's defaults."""
+    """Return a configuration whose field at ``path`` is of the class ``name``: its defaults, and what the words must say."""
+    import tyro
+
     fields: list[str] = list(getattr(value, "__dataclass_fields__", {}))
     if path[0] not in fields:
         raise UserError(f"{option}: unknown option{nearest(path[0], fields)}")
@@ -246,8 +248,12 @@ def _with_class(value: Any, path: Sequence[str], option: str, name: str) -> Any:
         wanted = ", ".join(members) or "module:Name"
         raise UserError(f"{option}: expected {wanted}, got {name or 'nothing'!r}")
     kind = members[name.lower()] if name.lower() in members else _open_class(name, declared, option.strip("-"))
+    if type(old) is kind:
+        return value
+    kinds = (dataclasses.MISSING, dataclasses.MISSING)
+    needed = [f.name for f in dataclasses.fields(kind) if f.init and (f.default, f.default_factory) == kinds]
     try:
-        return value if type(old) is kind else changed(kind())
+        return changed(kind(**dict.fromkeys(needed, tyro.MISSING)))
     except TypeError as error:
         raise UserError(f"{option}: {error}; a --config file can give it") from None
 
