@@ -251,6 +251,21 @@ def test_batch_statistics_are_those_of_each_step():
     assert all(torch.equal(a, b) for a, b in zip(before, papers.buffers(), strict=True))
 
 
+@pytest.mark.parametrize("backbone", ["dcgan", "vgg"])
+def test_statistics_of_the_frame_leave_sequences_alone(backbone):
+    """In training and in answers a sequence's neighbours say nothing, and one sequence is enough."""
+    model = model_of(statistics="frame", backbone=backbone, prior="none", frame=(1, 64, 64), width=4)
+    batch, other = random_video(side=64), random_video(side=64, seed=1)
+    mixed = replace(batch, video=torch.cat([batch.video[:1], other.video[1:]]))
+    for mode in (model.train(), model.eval()):
+        one, two = mode.reconstruct(batch), mode.reconstruct(mixed)
+        torch.testing.assert_close(one[0], two[0])
+        assert not torch.allclose(one[1], two[1])
+        torch.testing.assert_close(mode.forecast(batch, 3)[0, 0], mode.forecast(mixed, 3)[0, 0])
+    model.train().loss(replace(batch, video=batch.video[:1]), 0)[0].backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_actions_lead_into_the_frame_after_them():
     for actions in ("raw", "embedded"):
         model = model_of(actions=actions, control=2, prior="none").eval()

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dynarium.errors import UserError
-from dynarium.models.video import check_batch, coders, draw_weights, drawn, held, leading_into
+from dynarium.models.video import check_batch, coders, compares, draw_weights, drawn, held, leading_into
 
 
 def test_a_hidden_frame_is_as_the_last_seen_before_it():
@@ -31,6 +31,11 @@ def test_weights_begin_as_published():
     before = nn.LSTM(3, 3)
     weights = before.weight_hh_l0.clone()
     assert torch.equal(before.apply(draw_weights).weight_hh_l0, weights)
+
+
+def test_who_compares_sequences():
+    assert compares("batch") and compares("running", training=True) and compares("batch", training=True)
+    assert not (compares("running") or compares("frame") or compares("frame", training=True))
 
 
 def test_what_is_missing_is_said():

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dynarium.nn.frame_layers import FrameLayer, StepNorm, doubled_kernel
+from dynarium.nn.group_norm import GroupNorm
 
 B, SOURCES = 3, [0, 1, 1, 1]
 """Four steps of three frames; the last two share the skips of the second."""
@@ -93,6 +94,33 @@ def test_the_paper_switch_uses_the_batch_and_moves_nothing():
     torch.testing.assert_close(papers(x, SOURCES, skip), step_by_step(papers, x, skip))
     assert not torch.allclose(papers(x, SOURCES, skip), ours(x, SOURCES, skip))
     assert papers.norm.running_mean.eq(0).all() and papers.norm.running_var.eq(1).all()
+
+
+@pytest.mark.parametrize("kind", ["conv", "transposed", "doubled"])
+def test_statistics_of_the_frame_are_group_normalisation(kind):
+    layer = layer_of(kind, statistics="frame")
+    layer.norm = GroupNorm(1, 5).double()
+    nn.init.normal_(layer.norm.weight)
+
+    def plain(x, skip):
+        y = convolved(layer, x, torch.cat([skip[s * B : (s + 1) * B] for s in SOURCES]))
+        return F.leaky_relu(F.group_norm(y, 1, layer.norm.weight, layer.norm.bias), 0.2)
+
+    x, skip = inputs_of(kind)
+    of = [x, skip, layer.conv.weight, layer.norm.weight, layer.norm.bias]
+    (found, head), wanted = layer.kept(x, SOURCES, 2, skip), plain(x, skip)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(head, wanted[: 2 * B])
+    ours = torch.autograd.grad(found.square().sum() + head.sin().sum(), of)
+    theirs = torch.autograd.grad(wanted.square().sum() + wanted[: 2 * B].sin().sum(), of)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(layer.eval()(x, SOURCES, skip), wanted)
+
+
+def test_groups_divide_the_channels():
+    groups = [FrameLayer(1, channels, 3, statistics="frame").norm.groups for channels in (16, 12, 7)]
+    assert groups == [8, 4, 1]
 
 
 def test_running_averages_move_towards_the_means_of_the_steps():

@@ -33,6 +33,7 @@ from dynarium.models.video import (
     check_frames,
     check_positive,
     coders,
+    compares,
     decoded_steps,
     draw_weights,
     drawn,
@@ -64,7 +65,7 @@ class SRVPConfig:
         hidden: Units of the networks between these.
         substeps: Euler steps a frame.
         context: First frames of a training sequence that y_1, w and the skip connections are inferred from.
-        statistics: What batch normalisation uses outside of training.
+        statistics: What batch normalisation uses outside of training, or ``frame``: group normalisation, as in SVG.
         actions: Whether the state's motion and its prior know the action that leads into the frame.
         beta: Weight of the KL as a function of the step.
         residual: Weight lambda of the mean square of f.
@@ -240,7 +241,7 @@ class SRVP(nn.Module):
             UserError: The batch lacks a field, is too short, or is a single sequence in training.
         """
         config, (x, mask) = self.config, self._fields(batch)
-        check_batch(x, self.training or config.statistics == "batch")
+        check_batch(x, compares(config.statistics, self.training))
         t = x.shape[1]
         generator = None if self.training else torch.Generator(x.device).manual_seed(0)
         motion, start, w, skips = self._inferred(x, batch, mask, min(config.context, t - 1), generator, 1.0)

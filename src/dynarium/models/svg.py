@@ -30,6 +30,7 @@ from dynarium.models.video import (
     check_frames,
     check_positive,
     coders,
+    compares,
     decoded_steps,
     draw_weights,
     drawn,
@@ -68,6 +69,7 @@ class SVGConfig:
             ``paper``: those of the last but one, as in the authors' code.
         statistics: What batch normalisation uses outside of training: the averages of training (``running``) or the mean and
             variance of the batch (``batch``), as in the authors' code; answers then depend on what else is in the batch.
+            ``frame``: group normalisation instead (Wu & He 2018), of each frame by itself, in training as well.
         actions: What predictor and prior know of the action that leads into the frame: nothing, its values, or a learned
             embedding of it.
         action_width: Width and dimension of that embedding.
@@ -243,7 +245,7 @@ class SVG(nn.Module):
         """
         x, mask = self._fields(batch)
         t = x.shape[1]
-        check_batch(x, self.training or self.config.statistics == "batch")
+        check_batch(x, compares(self.config.statistics, self.training))
         sources = self.sources(t - 1)
         h, skips = encoded_steps(self.encoder, x, max(sources) + 1)
         leading = self._leading(h[:, :-1], batch.action)
@@ -287,7 +289,7 @@ class SVG(nn.Module):
         The first frame, which nothing predicts, is returned as it is. Without a generator z is the posterior mean.
         """
         x, _ = self._fields(replace(batch, mask=None, length=None))
-        check_batch(x, self.config.statistics == "batch")
+        check_batch(x, compares(self.config.statistics))
         h, skips = encoded_steps(self.encoder, x)
         leading = self._leading(h[:, :-1], batch.action)
         beliefs = self.believed(h, leading, None)
@@ -318,7 +320,7 @@ class SVG(nn.Module):
         """
         config = self.config
         x, mask = self._fields(context)
-        check_batch(x, config.statistics == "batch", least=1)
+        check_batch(x, compares(config.statistics), least=1)
         b, t = x.shape[:2]
         chosen = t - 1 if config.last_frame_skip or config.skips == "mended" else t - 2
         if chosen < 0:

@@ -35,7 +35,7 @@ class SVGPrimeConfig:
         context: First frames of a training sequence whose skip connections may be used.
         last_frame_skip: Skip connections come of the frame before the predicted one.
         skips: ``mended`` or ``paper``, as in SVG.
-        statistics: What batch normalisation uses outside of training.
+        statistics: What batch normalisation uses outside of training, or ``frame``: group normalisation, as in SVG.
         actions: What predictor and prior know of the action that leads into the frame.
         action_width: Width and dimension of the embedding of actions.
         beta: Weight of the KL as a function of the step.

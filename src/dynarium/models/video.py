@@ -12,6 +12,7 @@ from dynarium.models.pixels import seen_frames
 from dynarium.nn import dcgan, vgg
 from dynarium.nn.frame_layers import Statistics, StepNorm
 from dynarium.nn.frames import as_float, full_precision
+from dynarium.nn.group_norm import GroupNorm
 from dynarium.types import SequenceBatch
 
 Backbone = Literal["dcgan", "vgg"]
@@ -52,6 +53,11 @@ def check_positive(config: object, *names: str) -> None:
     for name in names:
         if getattr(config, name) < 1:
             raise UserError(f"model.{name}: expected at least 1, got {getattr(config, name)}")
+
+
+def compares(statistics: Statistics, training: bool = False) -> bool:
+    """Return whether networks with these statistics compare sequences to normalise them."""
+    return statistics == "batch" or (training and statistics == "running")
 
 
 def check_batch(video: Shaped[Tensor, "b t c h w"], compared: bool, least: int = 2) -> None:
@@ -154,7 +160,8 @@ def drawn(
 
 def draw_weights(module: nn.Module) -> None:
     """Draw the weights of a layer as DCGAN does: N(0, 0.02^2), of normalisations N(1, 0.02^2); biases zero. LSTMs stay."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, StepNorm)):
-        nn.init.normal_(module.weight, 1.0 if isinstance(module, StepNorm) else 0.0, 0.02)
+    norms = (StepNorm, GroupNorm)
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, *norms)):
+        nn.init.normal_(module.weight, 1.0 if isinstance(module, norms) else 0.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

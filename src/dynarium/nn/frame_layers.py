@@ -5,6 +5,7 @@ at once; the normalisation uses the mean and variance of the b frames of each st
 frame would. Where frames of several steps read the same skip connection, its share of the convolution is computed once.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,10 +14,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dynarium.nn.group_norm import GroupNorm
 from dynarium.nn.matrix_conv import SMALL, doubling_conv, halving_conv, whole_conv, whole_transposed
 
-Statistics = Literal["running", "batch"]
+BatchStatistics = Literal["running", "batch"]
 """What batch normalisation uses outside of training: running averages of training, or the mean and variance of the batch."""
+
+Statistics = Literal["running", "batch", "frame"]
+"""Batch normalisation as above, or group normalisation, by the mean and variance of each frame, in training as well."""
+
+GROUPS = 8
+"""Groups of channels of the group normalisation; fewer where the channels are no multiple of them."""
 
 Kind = Literal["conv", "transposed", "doubled"]
 
@@ -29,10 +37,16 @@ class StepNorm(nn.Module):
     """
 
     def __init__(
-        self, channels: int, slope: float, statistics: Statistics = "running", momentum: float = 0.1, eps: float = 1e-5
+        self,
+        channels: int,
+        slope: float,
+        statistics: BatchStatistics = "running",
+        momentum: float = 0.1,
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.slope, self.statistics, self.momentum, self.eps = slope, statistics, momentum, eps
+        self.slope, self.momentum, self.eps = slope, momentum, eps
+        self.statistics: BatchStatistics = statistics
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.running_mean = nn.Buffer(torch.zeros(channels))
@@ -176,12 +190,15 @@ class FrameLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.kind: Kind = kind
-        self.inputs = inputs
+        self.inputs, self.slope = inputs, slope
         if kind == "transposed":
             self.conv = nn.ConvTranspose2d(inputs + skips, outputs, kernel, stride, padding, output_padding)
         else:
             self.conv = nn.Conv2d(inputs + skips, outputs, kernel, stride, padding)
-        self.norm = StepNorm(outputs, slope, statistics) if normalised else None
+        self.norm = None
+        if normalised:
+            groups = math.gcd(outputs, GROUPS)
+            self.norm = GroupNorm(groups, outputs) if statistics == "frame" else StepNorm(outputs, slope, statistics)
 
     def forward(
         self,
@@ -203,8 +220,7 @@ class FrameLayer(nn.Module):
         weight, bias, norm = self.conv.weight, self.conv.bias, self.norm
         assert bias is not None
         out, into = (1, 0) if self.kind == "transposed" else (0, 1)
-        fixed = norm is not None and not norm.by_batch
-        if norm is not None and fixed:
+        if isinstance(norm, StepNorm) and not norm.by_batch:
             # What is linear and constant is part of the kernel.
             scale, offset = norm.affine()
             weight = weight * scale.view([-1 if axis == out else 1 for axis in range(4)])
@@ -216,14 +232,15 @@ class FrameLayer(nn.Module):
             own, rest = weight.split([self.inputs, skip.shape[1]], into)
             y = self._convolved(x, own, bias, self.kind)
             shared = self._convolved(skip, rest, None, "conv" if self.kind == "doubled" else self.kind)
-        if norm is not None and not fixed:
+        if isinstance(norm, StepNorm) and norm.by_batch:
             return norm(y, shared, sources, steps)
         b = len(x) // len(sources)
         if shared is not None:
             parts = shared.unflatten(0, (-1, b))
             parts = parts if len(parts) == 1 else parts[list(sources)]
             y = y.unflatten(0, (len(sources), b)).add_(parts).flatten(0, 1)
-        y = y if norm is None else F.leaky_relu_(y, norm.slope)
+        y = norm(y) if isinstance(norm, GroupNorm) else y
+        y = y if norm is None else F.leaky_relu_(y, self.slope)
         return y, y[: steps * b]
 
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, kind: Kind) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from dynarium import config
 from dynarium.models.svg import SVGConfig
 from dynarium.models.svg_checkpoints import option, read_svg_checkpoint
-from dynarium.nn.frame_layers import Statistics
+from dynarium.nn.frame_layers import BatchStatistics
 from dynarium.nn.weight_files import file_hash
 from dynarium.recipes.experiment import DataConfig, Experiment, Run
 from dynarium.recipes.svg import forecast, training
@@ -21,7 +21,7 @@ def import_svg(
     file: Path | str,
     runs: Path | str = Path("runs"),
     *,
-    statistics: Statistics = "running",
+    statistics: BatchStatistics = "running",
     skips: Literal["mended", "paper"] = "mended",
 ) -> Run:
     """Write a run directory of an original checkpoint: its model, how the file says it was trained, and the paper's question.

@@ -16,7 +16,7 @@ from dynarium.errors import UserError
 from dynarium.metrics.estimate import ratio_estimate
 from dynarium.metrics.frechet import frechet_distance
 from dynarium.models.capabilities import Forecasts, Reconstructs
-from dynarium.nn.frame_layers import Statistics, StepNorm
+from dynarium.nn.frame_layers import BatchStatistics, StepNorm
 from dynarium.nn.perceptual import Network, load_lpips
 from dynarium.nn.video_features import I3D, RandomVideoFeatures
 from dynarium.nn.weight_files import file_hash
@@ -83,7 +83,7 @@ class ForecastVideo:
     samples: int = 100
     metrics: tuple[Metric, ...] = ("psnr", "ssim", "ssim_svg")
     temperature: float = 1.0
-    statistics: Statistics | None = None
+    statistics: BatchStatistics | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     split: str = "test"
     sequences: int | None = None
@@ -202,7 +202,7 @@ class ForecastVideo:
 
 
 @contextmanager
-def _normalised(model: Any, statistics: Statistics | None) -> Iterator[str]:
+def _normalised(model: Any, statistics: BatchStatistics | None) -> Iterator[str]:
     """Let batch normalisation use these statistics for a while; say which it uses.
 
     Raises:
@@ -214,7 +214,7 @@ def _normalised(model: Any, statistics: Statistics | None) -> Iterator[str]:
             f"forecast-video.statistics: {type(model).__name__} has no batch normalisation, so none is wanted, "
             f"got {statistics}"
         )
-    before = [norm.statistics for norm in norms]
+    before: list[BatchStatistics] = [norm.statistics for norm in norms]
     try:
         for norm in norms:
             norm.statistics = statistics or norm.statistics
