@@ -24,9 +24,9 @@ from dataclasses import replace
 from typing import Any
 
 from dynarium.models import MODELS
-from dynarium.objectives.schedules import Constant, Linear, Schedule
+from dynarium.objectives.schedules import Constant, Schedule
 from dynarium.recipes.experiment import DataConfig, Experiment
-from dynarium.recipes.svg import WIDTHS, Tier, forecast, training, video_table
+from dynarium.recipes.svg import WIDTHS, Tier, forecast, kl_weight, training, video_table
 from dynarium.systems.robot_push import RobotPush, robot_push
 
 VideoExperiment = Experiment[Any, None]
@@ -92,21 +92,18 @@ def svg_deterministic_push(tier: Tier = "cpu") -> PushExperiment:
 def push(model: str, tier: Tier) -> PushExperiment:
     """Return the experiment of a model on the robot's finger, which is as large as the things, so that small networks see it.
 
-    ``cpu``: on windows of 6,000 stored sequences, as making batches on the fly would take as long as training on them. The
-    weight of the KL is nothing for 1,000 steps and rises over the next 1,000: with the full weight from the start the KL falls
-    to next to nothing, and that of the fixed prior (5 nats and a lower loss this way) does so even if the rise begins at once.
+    ``cpu``: on windows of 6,000 stored sequences, as making batches on the fly would take as long as training on them.
     """
     data = DataConfig(online=tier != "cpu", train=6000, val=256, test=256, window=12)
     if tier == "smoke":
         data = replace(data, train=16, val=16, test=16, steps=8, window=6, workers=1)
     elif tier == "paper":
         data = replace(data, train=1000, val=1000)
-    beta = Linear(start=0.0, end=1e-4, begin=1000, until=2000) if tier == "cpu" else Constant(value=1e-4)
     return Experiment(
         name=f"{model}-push",
         world=replace(robot_push(), finger=6.0, max_action=5.0),
         data=data,
-        model=_model(model, tier, latent=64, beta=beta, context=2),
+        model=_model(model, tier, latent=64, beta=kl_weight(tier), context=2),
         training=training(tier),
         tasks=(forecast(tier, 2, None),),
     )
