@@ -50,6 +50,12 @@ def test_several_questions_of_one_kind(capsys):
     assert {row["condition"].get("task") for row in few} == {None, 0, 1, 2}
     assert {"mean", "pixels-linear", "pixels"} == {row["method"] for row in probed if row["baseline"]}
     assert "higher is better" in printed.split("valid prediction time")[1].split("written")[0]
+    before = (results / "probe.json").read_bytes()
+    assert main(["evaluate", run, "--task", "probe", "--split", "val"]) == 0
+    assert json.loads((results / "probe-val.json").read_text())["split"] == "val"
+    assert (results / "probe.json").read_bytes() == before
+    assert main(["evaluate", run, "--task", "probe", "--split", "test"]) == 0
+    assert len(list(results.glob("probe*.json"))) == 2
 
 
 @pytest.mark.parametrize("recipe", ["kvae-demo", "skvae-demo"])

@@ -62,7 +62,7 @@ class Options:
     outputs: tuple[str, ...] = ()
     """Its output arrays or columns; default: y, or y1, y2, ..."""
     split: Literal["train", "val", "test"] | None = None
-    """Split to ask about; default: the task's own (test)."""
+    """Split to ask about; default: the task's own (test). Answers about another one stand in files of their own."""
     sequences: int | None = None
     """Ask about so many sequences; default: the task's own number."""
     checkpoint: Literal["best", "last"] = "best"
@@ -109,6 +109,7 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
             refused.append(str(error).replace(str(dataset.directory), place))
             continue
         name = asked.name if given is None else f"{asked.name}-on-{given.directory.resolve().name}"
+        name += "" if asked.split == task.split else f"-{asked.split}"  # takes no one's place
         file = run.files.write_result(
             result,
             dataset=place,
