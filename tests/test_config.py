@@ -181,6 +181,15 @@ def test_a_refusal_of_the_class_itself_names_the_field():
     assert "where.weight" in refusal(config.from_dict, {"weight": {"valve": 1.0}}, Model, where="where")
 
 
+def test_differences_are_named_by_their_paths_and_what_one_side_lacks_is_left_out():
+    made = {"a": 1, "b": {"class": "m:X", "c": 2}, "d": [{"e": 1}, {"e": 2}], "f": [1], "g": None, "old": 0}
+    assert config.differences(made, made) == []
+    assert config.differences(made, {**made, "new": 1}) == []
+    asked = {"a": 2, "b": {"class": "m:Y", "c": 3}, "d": [{"e": 1}, {"e": 3}], "f": [1, 2], "g": {"h": 1}}
+    found = [("a", 1, 2), ("b", "X", "Y"), ("d.1.e", 2, 3), ("f", [1], [1, 2]), ("g", None, "a section")]
+    assert config.differences(made, asked) == found
+
+
 def test_overlay_is_deep_and_later_wins():
     base = {"a": {"b": 1, "c": 2}, "d": 3}
     assert config.overlay(base, {"a": {"b": 9}, "e": 4}) == {"a": {"b": 9, "c": 2}, "d": 3, "e": 4}

@@ -172,6 +172,23 @@ def overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def differences(made: Any, asked: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """Return dotted path, old and new value wherever plain values differ; what only one of them has is left out."""
+    if isinstance(made, list) and isinstance(asked, list) and any(isinstance(value, dict) for value in asked):
+        made, asked = ({str(i): value for i, value in enumerate(values)} for values in (made, asked))
+    if not isinstance(made, dict) or not isinstance(asked, dict):
+        return [] if made == asked else [(path, _shown(made), _shown(asked))]
+    if made.get("class") != asked.get("class"):
+        return [(path, _shown(made), _shown(asked))]
+    common = ((f"{path}.{key}" if path else key, made[key], asked[key]) for key in made if key in asked)
+    return [found for key, old, new in common for found in differences(old, new, key)]
+
+
+def _shown(value: Any) -> Any:
+    """Return a value, or of a section what it is called."""
+    return str(value.get("class", "a section")).rpartition(":")[2] if isinstance(value, dict) else value
+
+
 def resolve(default: T, files: Sequence[Path] = (), arguments: Sequence[str] = (), *, prog: str = "dynarium") -> T:
     """Return ``default`` under the YAML ``files`` (later wins) and then the dotted command-line ``arguments``.
 

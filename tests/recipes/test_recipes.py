@@ -242,8 +242,13 @@ def test_reproduce_prints_the_paper_beside_ours(capsys):
     assert records[0]["data"] == records[1]["data"]
     assert {"commit", "evaluated", "versions", "hardware", "training_seconds", "paper", "seed"} <= set(records[0])
     before = os.listdir("runs")
-    assert main(words) == 0  # has results already: nothing is trained again
+    assert main([*words, "--training.log-every", "7"]) == 0  # has results already: nothing is trained again
     assert os.listdir("runs") == before
+    capsys.readouterr()
+    assert main([*words, "--training.steps", "3", "--model.modes", "2"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "results/kvae-fraccaro2017/seed-0.json: was made with model." in said
+    assert "--force makes it again" in said and os.listdir("runs") == before
 
 
 def test_trainings_that_start_at_once_make_their_data_once(monkeypatch):

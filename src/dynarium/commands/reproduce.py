@@ -18,10 +18,10 @@ class Options:
     """Train a recipe once per seed, evaluate it, and print the paper's value | ours | the difference.
 
     Our numbers come first, beside the trivial answers; then the paper's beside ours, where it printed some. A seed whose
-    results are in the results folder already is not run again (--force runs it); an interrupted one goes on from its last
-    checkpoint. Dotted options override the recipe as in ``dynarium train``. A study (jepa-slow-features, stochastic-bounces)
-    is run the same way, condition by condition, and may be narrowed down: --methods vicreg contrast --noise fixed-uniform
-    --levels 0 1.
+    results are in the results folder already is not run again (--force runs it), and refused if they were made with other
+    options; an interrupted one goes on from its last checkpoint. Dotted options override the recipe as in ``dynarium
+    train``. A study (jepa-slow-features, stochastic-bounces) is run the same way, condition by condition, and may be
+    narrowed down: --methods vicreg contrast --noise fixed-uniform --levels 0 1.
     """
 
     recipe: Annotated[str, tyro.conf.Positional]

@@ -153,7 +153,10 @@ def run_cells(
 
     Raises:
         RunError: Some cells failed; the others are done and kept.
+        UserError: A result is there that was made with another configuration.
     """
+    if not force:
+        check_made(cells, out)
     todo = [cell for cell in cells if force or not (out / cell.file).exists()]
     made: set[str] = set()
     for cell in todo:  # before there are processes that would make the same data, or train the same model, at once
@@ -178,11 +181,40 @@ def run_cells(
     return list(read_records(cells, out))
 
 
+HOW = ("data.workers", "training.trackers", "training.log_every", "training.media_every")
+"""Options that change no result."""
+
+
+def check_made(cells: Sequence[Cell], out: Path) -> None:
+    """Raise a UserError if the results of a cell were made with another configuration than is asked for now.
+
+    Options that did not exist when they were made are not compared, nor results without a configuration (of older versions).
+    """
+    for cell in cells:
+        made = (_record(out, cell) or {}).get("configuration", {})
+        differing = [found for found in config.differences(made, _configuration(cell)) if found[0] not in HOW]
+        if differing:
+            path, before, now = differing[0]
+            more = f" (and {len(differing) - 1} more)" if differing[1:] else ""
+            raise UserError(
+                f"{out / cell.file}: was made with {path} {before}, asked for {now}{more}; "
+                "--force makes it again, another --out keeps both"
+            )
+
+
+def _record(out: Path, cell: Cell) -> Any:
+    file = out / cell.file
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def _configuration(cell: Cell) -> dict[str, Any]:
+    """Return what is trained and asked, as plain values."""
+    return config.to_dict(replace(cell.experiment, name=""), type(cell.experiment))
+
+
 def read_records(cells: Sequence[Cell], out: Path) -> Iterator[dict[str, Any]]:
     """Yield the records of those cells that have results."""
-    for cell in cells:
-        if (out / cell.file).exists():
-            yield json.loads((out / cell.file).read_text(encoding="utf-8"))
+    yield from filter(None, (_record(out, cell) for cell in cells))
 
 
 def every_record(study: Study, out: Path) -> list[dict[str, Any]]:
@@ -227,6 +259,7 @@ def run_cell(
         "evaluation_seconds": round(time.time() - start, 1),
         **({"validation": _last(curves, "val")} if metrics else {}),
         **({"protocol": protocols} if protocols else {}),
+        "configuration": _configuration(cell),
         "rows": rows,
         "paper": [asdict(row) | {"standard_error": _or_none(row.standard_error)} for row in cell.paper],
     }
