@@ -126,7 +126,7 @@ def _bair(name: str, actions: str, tier: Tier) -> VideoExperiment:
         name=name,
         world=None,
         data=DataConfig(window=12),
-        model=replace(_model("svg-lp", tier, latent=64, beta=Constant(value=1e-4), context=2), actions=actions),
+        model=replace(_model("svg-lp", tier, latent=64, beta=kl_weight(tier), context=2), actions=actions),
         training=training(tier),
         tasks=(forecast(tier, 2, None if tier == "smoke" else 28),),
     )
