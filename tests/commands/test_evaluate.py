@@ -56,6 +56,9 @@ def test_several_questions_of_one_kind(capsys):
     assert (results / "probe.json").read_bytes() == before
     assert main(["evaluate", run, "--task", "probe", "--split", "test"]) == 0
     assert len(list(results.glob("probe*.json"))) == 2
+    assert main(["evaluate", run, "--task", "probe", "--probe.split", "val"]) == 0
+    assert json.loads((results / "probe.json").read_text())["split"] == "test"
+    assert len(list(results.glob("probe*.json"))) == 2
 
 
 @pytest.mark.parametrize("recipe", ["kvae-demo", "skvae-demo"])

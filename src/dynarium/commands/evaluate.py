@@ -109,7 +109,7 @@ def evaluate(arguments: Sequence[str], prog: str) -> None:
             refused.append(str(error).replace(str(dataset.directory), place))
             continue
         name = asked.name if given is None else f"{asked.name}-on-{given.directory.resolve().name}"
-        name += "" if asked.split == task.split else f"-{asked.split}"  # takes no one's place
+        name += "" if asked.split == type(asked).split else f"-{asked.split}"  # takes no one's place
         file = run.files.write_result(
             result,
             dataset=place,

@@ -191,7 +191,7 @@ def check_made(cells: Sequence[Cell], out: Path) -> None:
     Options that did not exist when they were made are not compared, nor results without a configuration (of older versions).
     """
     for cell in cells:
-        made = (_record(out, cell) or {}).get("configuration", {})
+        made = next((record.get("configuration", {}) for record in read_records([cell], out)), {})
         differing = [found for found in config.differences(made, _configuration(cell)) if found[0] not in HOW]
         if differing:
             path, before, now = differing[0]
@@ -202,11 +202,6 @@ def check_made(cells: Sequence[Cell], out: Path) -> None:
             )
 
 
-def _record(out: Path, cell: Cell) -> Any:
-    file = out / cell.file
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-
-
 def _configuration(cell: Cell) -> dict[str, Any]:
     """Return what is trained and asked, as plain values."""
     return config.to_dict(replace(cell.experiment, name=""), type(cell.experiment))
@@ -214,7 +209,9 @@ def _configuration(cell: Cell) -> dict[str, Any]:
 
 def read_records(cells: Sequence[Cell], out: Path) -> Iterator[dict[str, Any]]:
     """Yield the records of those cells that have results."""
-    yield from filter(None, (_record(out, cell) for cell in cells))
+    for cell in cells:
+        if (out / cell.file).exists():
+            yield json.loads((out / cell.file).read_text(encoding="utf-8"))
 
 
 def every_record(study: Study, out: Path) -> list[dict[str, Any]]:

@@ -65,6 +65,12 @@ def kl_weight(tier: Tier) -> Schedule:
     return Linear(start=0.0, end=1e-4, begin=1000, until=2000) if tier == "cpu" else Constant(value=1e-4)
 
 
+def sized(model: str, tier: Tier, **options: Any) -> Any:
+    """Return a model of the tier's width, with those of these options that it has."""
+    base, wanted = MODELS[model](), {"width": WIDTHS[tier], **options}
+    return replace(base, **{option: value for option, value in wanted.items() if hasattr(base, option)})
+
+
 def forecast(tier: Tier, context: int, horizon: int | None) -> ForecastVideo:
     """Return the question of the literature, best of 100 on 256 sequences by every definition of SSIM, or a smaller one."""
     samples, sequences = {"smoke": (2, 4), "cpu": (20, 64), "paper": (100, 256)}[tier]
@@ -75,7 +81,6 @@ def forecast(tier: Tier, context: int, horizon: int | None) -> ForecastVideo:
 def digits(model: str, tier: Tier) -> DigitsExperiment:
     """Return the experiment of a model on two digits that bounce at random: 25 frames to predict, at ``paper`` 20 as well."""
     world, data = moving_digits(), DataConfig(online=True, train=256, val=256, test=512, window=CONTEXT + PREDICTED)
-    base = replace(MODELS[model](), width=WIDTHS[tier])
     asked: tuple[Any, ...] = (forecast(tier, CONTEXT, None),)
     asked += () if model == "flow-video" else (Bounces(),)  # it has no latents that could foresee one
     if tier == "paper":
@@ -87,7 +92,7 @@ def digits(model: str, tier: Tier) -> DigitsExperiment:
         name=f"{model}-smmnist",
         world=world,
         data=data,
-        model=replace(base, beta=kl_weight(tier)) if hasattr(base, "beta") else base,
+        model=sized(model, tier, beta=kl_weight(tier)),
         training=training(tier),
         tasks=asked,
     )

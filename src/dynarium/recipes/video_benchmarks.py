@@ -23,10 +23,9 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from dynarium.models import MODELS
 from dynarium.objectives.schedules import Constant, Schedule
 from dynarium.recipes.experiment import DataConfig, Experiment
-from dynarium.recipes.svg import WIDTHS, Tier, forecast, kl_weight, training, video_table
+from dynarium.recipes.svg import Tier, forecast, kl_weight, sized, training, video_table
 from dynarium.systems.robot_push import RobotPush, robot_push
 
 VideoExperiment = Experiment[Any, None]
@@ -134,10 +133,8 @@ def _bair(name: str, actions: str, tier: Tier) -> VideoExperiment:
 
 def _model(name: str, tier: Tier, *, latent: int, beta: Schedule, context: int) -> Any:
     """Return a model of the published sizes, or of the tier's."""
-    base = MODELS[name]()
-    wanted: dict[str, Any] = {"width": WIDTHS[tier], "beta": beta, "context": context}
-    wanted |= {"backbone": "vgg", "latent": latent} if tier == "paper" else {}
-    return replace(base, **{option: value for option, value in wanted.items() if hasattr(base, option)})
+    published = {"backbone": "vgg", "latent": latent} if tier == "paper" else {}
+    return sized(name, tier, beta=beta, context=context, **published)
 
 
 KTH = video_table(
